@@ -1,0 +1,54 @@
+"""One process of a training step on the fixed answers; `torchrun` starts as many as a test asks for.
+
+Run: torchrun --nproc_per_node 2 tests/layout_worker.py OUTPUT_FILE '{"per_device_train_batch_size": 8, ...}'
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+import torch
+from launch import leave_together
+from tiny import build_trainer, compute_weight_change
+
+
+def main() -> None:
+    output_file, settings = sys.argv[1], json.loads(sys.argv[2])
+    record = run_step(settings)
+    if int(os.environ.get("RANK", 0)) == 0:
+        torch.save(record, output_file)
+    leave_together()
+
+
+def run_step(settings: dict) -> dict:
+    """One SGD step: the gradient, the kept tokens by (row, position) of the rollout batch, and what really ran."""
+    kept = []
+    trainer = build_trainer(tempfile.mkdtemp(), **settings)
+    generate = trainer._generate_and_score_completions
+
+    def record_kept(inputs):
+        batch = generate(inputs)
+        for row, position in batch["kept"].nonzero().tolist():
+            kept.append((batch["row_ids"][row].item(), position))
+        return batch
+
+    trainer._generate_and_score_completions = record_kept
+    gradient = -compute_weight_change(trainer)
+    all_kept = [None] * trainer.accelerator.num_processes
+    if trainer.accelerator.num_processes > 1:
+        torch.distributed.all_gather_object(all_kept, kept)
+    else:
+        all_kept = [kept]
+    return {
+        "gradient": gradient,
+        "kept": sorted(place for part in all_kept for place in part),
+        "loss": trainer.state.log_history[0]["loss"],
+        "threshold": trainer.state.log_history[0]["forking/threshold"],
+        "distributed_type": str(trainer.accelerator.distributed_type),
+        "num_processes": trainer.accelerator.num_processes,
+    }
+
+
+if __name__ == "__main__":
+    main()

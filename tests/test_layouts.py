@@ -1,0 +1,55 @@
+"""The promise of one result on every hardware layout: the same answers, the same kept tokens, the same gradient."""
+
+import itertools
+
+import pytest
+from launch import run_layout
+from layout_worker import run_step
+from tiny import build_trainer, compute_weight_change, relative_error
+from trl import GRPOConfig, GRPOTrainer
+
+from trl_forking.selection import LOSS_NORMALIZERS, TOKEN_SELECTIONS
+
+
+def layout(per_device: int, num_processes: int = 1) -> dict:
+    return {
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": 64 // (per_device * num_processes),
+    }
+
+
+@pytest.mark.parametrize(("selection", "normalizer"), itertools.product(TOKEN_SELECTIONS, LOSS_NORMALIZERS))
+def test_accumulation_steps_change_nothing(selection, normalizer):
+    settings = {"token_selection": selection, "loss_normalizer": normalizer}
+    whole = run_step({**settings, **layout(64)})
+    for per_device in (32, 16, 8):  # the 64 answers as 1, 2, 4 and 8 micro-batches
+        split = run_step({**settings, **layout(per_device)})
+        assert split["kept"] == whole["kept"]
+        assert relative_error(split["gradient"], whole["gradient"]) < 1e-5
+        assert split["threshold"] == whole["threshold"]
+
+
+@pytest.mark.parametrize(("selection", "normalizer"), itertools.product(TOKEN_SELECTIONS, LOSS_NORMALIZERS))
+def test_two_processes_change_nothing(tmp_path, selection, normalizer):
+    settings = {"token_selection": selection, "loss_normalizer": normalizer}
+    whole = run_step({**settings, **layout(64)})
+    split = run_layout(tmp_path, 2, {**settings, **layout(8, num_processes=2)})  # 2 processes x 4 steps of 8
+    assert (split["num_processes"], split["distributed_type"]) == (2, "DistributedType.MULTI_CPU")
+    assert split["kept"] == whole["kept"]
+    assert relative_error(split["gradient"], whole["gradient"]) < 1e-5
+    assert split["threshold"] == whole["threshold"]
+
+
+def test_two_processes_per_sequence(tmp_path):
+    settings = {"selection_scope": "sequence"}
+    whole = run_step({**settings, **layout(64)})
+    split = run_layout(tmp_path, 2, {**settings, **layout(8, num_processes=2)})
+    assert split["kept"] == whole["kept"] and relative_error(split["gradient"], whole["gradient"]) < 1e-5
+
+
+def test_the_comparison_can_fail(tmp_path):
+    """TRL's own mask on the same answers: its gradient depends on the layout."""
+    settings = {"trainer_class": GRPOTrainer, "config_class": GRPOConfig, "top_entropy_quantile": 0.2}
+    settings |= {"loss_type": "dapo"}
+    changes = [compute_weight_change(build_trainer(tmp_path, **settings, **layout(size))) for size in (64, 8)]
+    assert relative_error(changes[1], changes[0]) > 0.05

@@ -1,0 +1,188 @@
+"""Checks of what a user passes to the trainer, made before a model is loaded or a token generated."""
+
+import difflib
+import inspect
+import logging
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import is_peft_model
+from datasets import Dataset
+from transformers import PreTrainedModel, TrainerState
+from trl import is_conversational
+
+
+logger = logging.getLogger(__name__)
+
+_QUESTION_COLUMNS = ("question", "problem", "query", "instruction", "input", "text", "messages")
+
+
+def check_prompt_column(dataset: object, name: str) -> None:
+    """
+    Check that a dataset has the column that TRL generates from.
+
+    Args:
+        dataset (`Dataset`, `IterableDataset` or a dictionary of them):
+            Dataset to check; anything whose columns are not known yet passes.
+        name (`str`):
+            Argument that it was passed as, for the message.
+
+    Raises:
+        `ValueError`: if there is no column `prompt`; the message names the columns and the likely one.
+
+    Example:
+    ```python
+    >>> from datasets import Dataset
+    >>> check_prompt_column(Dataset.from_dict({"prompt": ["1 + 1 ="]}), "train_dataset")
+    ```
+    """
+    if isinstance(dataset, dict):
+        for key, part in dataset.items():
+            check_prompt_column(part, f"{name}[{key!r}]")
+        return
+    columns = getattr(dataset, "column_names", None)
+    if columns is None or "prompt" in columns:
+        return
+    likely = [column for column in _QUESTION_COLUMNS if column in columns]
+    likely += difflib.get_close_matches("prompt", columns, n=1)
+    column = likely[0] if likely else "the question's column"
+    raise ValueError(
+        f"{name} has no column 'prompt' (its columns are {', '.join(map(repr, columns))}): pass "
+        f"dataset.rename_column({column!r}, 'prompt')."
+    )
+
+
+def check_rewards(reward_funcs: object, train_dataset: object) -> None:
+    """
+    Call each reward function with an empty answer to the first two prompts and check what it returns.
+
+    Models, asynchronous functions and streamed datasets are left out: calling them costs too much for a check.
+
+    Args:
+        reward_funcs (`Callable`, `str`, `PreTrainedModel` or a list of them):
+            Reward functions as passed to the trainer.
+        train_dataset (`Dataset`):
+            Dataset whose columns the functions receive.
+
+    Raises:
+        `ValueError`: if a function does not return one number or `None` per answer; the message names it and the value.
+
+    Example:
+    ```python
+    >>> from datasets import Dataset
+    >>> def short(completions, **kwargs):
+    ...     return [-len(completion) for completion in completions]
+    >>> check_rewards(short, Dataset.from_dict({"prompt": ["1 + 1 ="]}))
+    ```
+    """
+    if not isinstance(train_dataset, Dataset) or len(train_dataset) == 0:
+        return
+    rows = [train_dataset[index] for index in range(min(2, len(train_dataset)))]
+    for reward_func in reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]:
+        is_plain_function = callable(reward_func) and not isinstance(reward_func, torch.nn.Module)
+        if is_plain_function and not inspect.iscoroutinefunction(reward_func):
+            _check_reward(reward_func, rows)
+
+
+def _check_reward(reward_func: Callable, rows: list[dict[str, Any]]) -> None:
+    name = getattr(reward_func, "__name__", type(reward_func).__name__)
+    answer = [{"role": "assistant", "content": ""}] if is_conversational(rows[0]) else ""
+    columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
+    try:
+        rewards = reward_func(
+            prompts=[row["prompt"] for row in rows],
+            completions=[answer] * len(rows),
+            completion_ids=[[0]] * len(rows),
+            **columns,
+            trainer_state=TrainerState(),
+            log_extra=lambda column, values: None,
+            log_metric=lambda metric, value: None,
+        )
+    except Exception as error:
+        # Not fatal: a function may rely on what only training has. But a model can give an empty answer too.
+        logger.warning("Reward function %r failed on an empty answer: %s: %s", name, type(error).__name__, error)
+        return
+    if not hasattr(rewards, "__len__") or isinstance(rewards, (str, dict)):
+        raise ValueError(
+            f"Reward function {name!r} returned {rewards!r} for {len(rows)} answers: return a list with one number "
+            "(or None) per answer."
+        )
+    if len(rewards) != len(rows):
+        raise ValueError(
+            f"Reward function {name!r} returned {len(rewards)} values for {len(rows)} answers: return one number (or "
+            "None) per answer."
+        )
+    for row, reward in enumerate(rewards):
+        if not _is_reward(reward):
+            raise ValueError(
+                f"Reward function {name!r} returned {reward!r} for the answer to row {row} of train_dataset: return a "
+                "number, or None where it cannot judge."
+            )
+
+
+def _is_reward(value: object) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1
+    return value is None or isinstance(value, (numbers.Real, np.bool_))
+
+
+def check_fused_head(model: PreTrainedModel) -> None:
+    """
+    Check that TRL's fused LM head, which all entropies come from, can score the model.
+
+    The head runs the backbone (`model.base_model`) and projects its hidden states with `model.get_output_embeddings()`.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`):
+            Model to train.
+
+    Raises:
+        `ValueError`: if the model has no backbone apart from itself or no output embedding; the message names which.
+
+    Example:
+    ```python
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> config = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    >>> check_fused_head(LlamaForCausalLM(config))
+    ```
+    """
+    causal_model = model.get_base_model() if is_peft_model(model) else model
+    name = type(causal_model).__name__
+    remedy = "pass a causal language model such as the ones AutoModelForCausalLM loads"
+    if getattr(causal_model, "base_model", causal_model) is causal_model:
+        raise ValueError(f"{name} has no backbone of its own for TRL's fused LM head to run: {remedy}.")
+    embeddings = causal_model.get_output_embeddings()
+    if getattr(embeddings, "weight", None) is None:
+        raise ValueError(f"{name} has no output embedding for TRL's fused LM head to score with: {remedy}.")
+
+
+def make_bias_finite(model: PreTrainedModel) -> None:
+    """
+    Replace an output bias of minus infinity, which masks a vocabulary entry, by a finite one that masks it as well.
+
+    The entropy of such a distribution is finite, but TRL's fused head computes `0 * -inf` on the way to it.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`):
+            Model to train; changed in place.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> from transformers import PhiConfig, PhiForCausalLM
+    >>> sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    >>> model = PhiForCausalLM(PhiConfig(vocab_size=8, **sizes))
+    >>> model.lm_head.bias.data[0] = -torch.inf
+    >>> make_bias_finite(model)
+    >>> bool(model.lm_head.bias.isfinite().all())
+    True
+    ```
+    """
+    causal_model = model.get_base_model() if is_peft_model(model) else model
+    bias = getattr(causal_model.get_output_embeddings(), "bias", None)
+    if bias is not None:
+        # Half of the lowest number leaves room to add a logit to it without reaching infinity again.
+        bias.data.masked_fill_(torch.isneginf(bias.data), torch.finfo(bias.dtype).min / 2)

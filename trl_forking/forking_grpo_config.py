@@ -1,0 +1,176 @@
+"""The settings of [`ForkingGRPOTrainer`] and the checks that refuse a wrong one before anything is loaded."""
+
+import difflib
+import math
+import numbers
+from dataclasses import dataclass, field
+
+from transformers.utils import is_torch_bf16_gpu_available
+from trl import GRPOConfig
+
+from .selection import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES, TOKEN_SELECTIONS
+
+
+@dataclass
+class ForkingGRPOConfig(GRPOConfig):
+    r"""
+    Configuration of [`ForkingGRPOTrainer`]: all of TRL's [`GRPOConfig`](https://huggingface.co/docs/trl/grpo_trainer)
+    with the objective of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939) as defaults.
+
+    Parameters:
+        top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
+            Share of the counted tokens in the paper's set, \\( \rho \\), in (0, 1]. `1.0` is plain GRPO, bit for bit.
+        token_selection (`str`, *optional*, defaults to `"high_entropy"`):
+            Tokens to train. `"high_entropy"`: the top \\( \rho \\) by entropy, the paper's forking tokens;
+            `"low_entropy"`: all the others; `"random"`: as many as the paper's set, drawn blindly.
+        selection_scope (`str`, *optional*, defaults to `"batch"`):
+            What has one threshold. `"batch"`: the whole rollout batch, over all processes and accumulation steps,
+            with the entropies of the policy that wrote it; `"micro_batch"`: one forward pass over all processes, with
+            the entropies of the current policy, as in TRL and the paper's code; `"sequence"`: every answer.
+        loss_normalizer (`str`, *optional*, defaults to `"kept"`):
+            Tokens the loss is divided by. `"kept"`: the trained ones (version 2 of the paper); `"all"`: every
+            completion token (version 1, TRL), a gradient \\( \rho \\) times as large.
+        count_zero_advantage (`bool`, *optional*, defaults to `False`):
+            Whether tokens whose advantage is exactly zero compete for the budget. They cannot teach anything, so by
+            default groups with equal rewards use up none of it.
+        log_entropy (`bool`, *optional*, defaults to `False`):
+            Whether to write tokens, their entropies and kept flags beside the logged completions. Needs
+            `log_completions=True`.
+
+        > Parameters with other defaults than in [`~trl.GRPOConfig`]
+
+        loss_type (`str`, *optional*, defaults to `"dapo"`):
+            Loss type; the paper trains with DAPO.
+        epsilon_high (`float`, *optional*, defaults to `0.28`):
+            Upper clip range; DAPO's clip-higher.
+        bf16 (`bool`, *optional*):
+            Whether to train in bfloat16. If not set, `True` where a GPU supports it and `fp16` is not set, else
+            `False`.
+
+    Raises:
+        `ValueError`: if a field has an unknown or impossible value, or a combination would send gradient through
+        dropped tokens.
+
+    Example:
+    ```python
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> ForkingGRPOConfig(output_dir="runs/forking", top_entropy_quantile=0.1).token_selection
+    'high_entropy'
+    ```
+    """
+
+    top_entropy_quantile: float = field(
+        default=0.2,
+        metadata={
+            "help": "Share of the counted tokens in the paper's set, in (0, 1]. `1.0` is plain GRPO, bit for bit."
+        },
+    )
+    token_selection: str = field(
+        default="high_entropy",
+        metadata={
+            "help": "Tokens to train: `high_entropy` (the paper's forking tokens), `low_entropy` (all others) or "
+            "`random` (as many as the paper's, drawn blindly)."
+        },
+    )
+    selection_scope: str = field(
+        default="batch",
+        metadata={
+            "help": "What has one threshold: `batch` (the whole rollout batch, over all processes), `micro_batch` (one "
+            "forward pass, as in TRL) or `sequence` (every answer)."
+        },
+    )
+    loss_normalizer: str = field(
+        default="kept",
+        metadata={"help": "Tokens the loss is divided by: `kept` (version 2 of the paper) or `all` (version 1, TRL)."},
+    )
+    count_zero_advantage: bool = field(
+        default=False,
+        metadata={"help": "Whether tokens whose advantage is exactly zero compete for the budget."},
+    )
+    log_entropy: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to write tokens, their entropies and kept flags beside the logged completions. Needs "
+            "`log_completions`."
+        },
+    )
+    loss_type: str = field(default="dapo", metadata={"help": "Loss type of TRL; the paper trains with `dapo`."})
+    epsilon_high: float | None = field(
+        default=0.28, metadata={"help": "Upper clip range; DAPO's clip-higher is `0.28`."}
+    )
+
+    def __post_init__(self):
+        self._check_fields()
+        if self.drops_tokens:
+            self._refuse_gradient_through_dropped_tokens()
+        if self.bf16 is None:
+            # TRL's default is bfloat16 everywhere, which ends with an error on a machine without a GPU.
+            self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
+        super().__post_init__()
+
+    @property
+    def drops_tokens(self) -> bool:
+        """Whether any token is left out of the loss; if not, training is plain GRPO."""
+        return self.top_entropy_quantile < 1.0
+
+    def _check_fields(self) -> None:
+        rho = self.top_entropy_quantile
+        if isinstance(rho, bool) or not isinstance(rho, numbers.Real) or not 0.0 < rho <= 1.0:
+            nearest = _suggest_share(rho)
+            raise ValueError(
+                f"top_entropy_quantile must be a number in (0, 1], but it is {rho!r}: set the share of tokens to "
+                f"train{nearest}."
+            )
+        _check_choice("token_selection", self.token_selection, TOKEN_SELECTIONS)
+        _check_choice("selection_scope", self.selection_scope, SELECTION_SCOPES)
+        _check_choice("loss_normalizer", self.loss_normalizer, LOSS_NORMALIZERS)
+        _check_choice("loss_type", self.loss_type, tuple(NORMALIZER_EXTENT))
+        _check_choice("importance_sampling_level", self.importance_sampling_level, ("token", "sequence"))
+        if self.token_selection == "low_entropy" and not self.drops_tokens:
+            raise ValueError(
+                "token_selection='low_entropy' trains the tokens outside the top share, and with "
+                "top_entropy_quantile=1.0 there are none: set top_entropy_quantile below 1, such as 0.2."
+            )
+        if self.log_entropy and not self.log_completions:
+            raise ValueError(
+                "log_entropy=True writes beside the logged completions, but log_completions is False: set "
+                "log_completions=True."
+            )
+        if self.log_entropy and self.selection_scope == "micro_batch" and self.drops_tokens:
+            raise ValueError(
+                "log_entropy=True writes the kept flags when the answers are logged, but selection_scope='micro_batch' "
+                "chooses later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
+            )
+
+    def _refuse_gradient_through_dropped_tokens(self) -> None:
+        remedy = "to train all tokens with it, set top_entropy_quantile=1.0"
+        if self.beta != 0.0:
+            raise ValueError(
+                f"beta={self.beta} adds a KL term on every token, dropped ones too, and the paper has none: set "
+                f"beta=0.0, or, {remedy}."
+            )
+        if self.entropy_coef != 0.0 or self.use_adaptive_entropy:
+            name = "use_adaptive_entropy=True" if self.use_adaptive_entropy else f"entropy_coef={self.entropy_coef}"
+            raise ValueError(
+                f"{name} adds an entropy bonus on every token, dropped ones too, and the paper has none: set "
+                f"entropy_coef=0.0 and use_adaptive_entropy=False, or, {remedy}."
+            )
+        if self.importance_sampling_level == "sequence" and self.selection_scope == "micro_batch":
+            raise ValueError(
+                "importance_sampling_level='sequence' needs the kept tokens before the forward pass, and "
+                "selection_scope='micro_batch' chooses them after it: set selection_scope to 'batch' or 'sequence'."
+            )
+
+
+def _suggest_share(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        return ", such as 0.2"
+    return f", such as {value / 100:g} for {value:g} %" if 1.0 < value <= 100.0 else ", such as 0.2"
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value in choices:
+        return
+    close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]!r}?" if close else "set one of these."
+    raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}: {hint}")

@@ -1,0 +1,324 @@
+"""GRPO on forking tokens: TRL's trainer with per-token advantages."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.logging import get_logger
+from accelerate.utils import gather_object
+from trl import GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import get_config_model_id
+
+from .checks import check_fused_head, check_prompt_column, check_rewards, make_bias_finite
+from .forking_grpo_config import ForkingGRPOConfig
+from .metrics import compute_selection_metrics, find_clipped
+from .model_card import add_forking_section
+from .selection import (
+    NORMALIZER_EXTENT,
+    compute_loss_weights,
+    round_entropies,
+    select_tokens,
+    select_tokens_per_sequence,
+)
+
+
+logger = get_logger(__name__)
+
+ScoreObserver = Callable[[torch.Tensor, torch.Tensor], None]
+"""Receives log-probabilities and entropies `(B, T)` of a forward pass before its loss is computed."""
+
+
+class ForkingGRPOTrainer(GRPOTrainer):
+    r"""
+    Trainer for GRPO on the tokens where the reasoning forks, from
+    [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
+
+    It maximises Eq. 6 of the paper (version 2),
+
+    $$
+    \frac{1}{\sum_i \sum_t m_t^i} \sum_i \sum_t m_t^i
+    \min\left(r_t^i A^i, \operatorname{clip}(r_t^i, 1 - \varepsilon_{low}, 1 + \varepsilon_{high}) A^i\right),
+    \qquad m_t^i = \mathbb{1}[H_t^i \ge \tau_\rho],
+    $$
+
+    where \\( H_t^i \\) is the entropy at position \\( t \\) of answer \\( i \\) and \\( \tau_\rho \\) the threshold that
+    the top share \\( \rho \\) of all tokens of the rollout batch reaches. The scalar advantage of an answer becomes one
+    per token, zero on dropped tokens; everything else is [`~trl.GRPOTrainer`], whose arguments, data format and reward
+    functions are unchanged.
+
+    Args:
+        model (`str` or [`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            Model to train, as in [`~trl.GRPOTrainer`].
+        reward_funcs (`RewardFunc` or `list[RewardFunc]`, *optional*):
+            Reward functions, as in [`~trl.GRPOTrainer`].
+        args ([`ForkingGRPOConfig`], *optional*):
+            Configuration. If `None`, the paper's defaults.
+        train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`], *optional*):
+            Dataset with a column `prompt`.
+        *trainer_args, **trainer_kwargs:
+            Everything else that [`~trl.GRPOTrainer`] takes, in its order.
+
+    Raises:
+        `TypeError`: if `args` is not a [`ForkingGRPOConfig`].
+        `ValueError`: if the dataset has no column `prompt`, a reward function does not return one number per answer,
+            or the model cannot be scored by TRL's fused LM head.
+        `FloatingPointError`: in training, if an entropy is NaN; it names step, prompt and position.
+
+    Example:
+    ```python
+    >>> from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+    >>> from trl_forking.countdown import (
+    ...     countdown_reward, load_countdown_model, load_countdown_tokenizer, make_countdown_dataset
+    ... )
+    >>> trainer = ForkingGRPOTrainer(
+    ...     model=load_countdown_model(),
+    ...     reward_funcs=countdown_reward,
+    ...     args=ForkingGRPOConfig("runs/example", max_steps=1, max_completion_length=52, use_cpu=True, report_to="none"),
+    ...     train_dataset=make_countdown_dataset("train", num_problems=8, seed=0),
+    ...     processing_class=load_countdown_tokenizer(),
+    ... )
+    >>> output = trainer.train()
+    ```
+    """
+
+    _tag_names = ["trl", "grpo", "trl-forking", "forking-grpo"]
+    _name = "Forking GRPO"
+    _paper = {
+        "title": "Beyond the 80/20 Rule: High-Entropy Minority Tokens Drive Effective Reinforcement Learning for LLM "
+        "Reasoning",
+        "id": "2506.01939",
+        "citation": textwrap.dedent("""\
+            @inproceedings{wang2025beyond,
+                title        = {{Beyond the 80/20 Rule: High-Entropy Minority Tokens Drive Effective Reinforcement Learning for LLM Reasoning}},
+                author       = {Shenzhi Wang and Le Yu and Chang Gao and Chujie Zheng and Shixuan Liu and Rui Lu and Kai Dang and Xionghui Chen and Jianxin Yang and Zhenru Zhang and Yuqiong Liu and An Yang and Andrew Zhao and Yang Yue and Shiji Song and Bowen Yu and Gao Huang and Junyang Lin},
+                year         = 2025,
+                booktitle    = {Advances in Neural Information Processing Systems},
+                eprint       = {arXiv:2506.01939},
+            }"""),
+    }
+
+    def __init__(self, model, reward_funcs=None, args=None, train_dataset=None, *trainer_args, **trainer_kwargs):
+        if args is None:
+            model_id = model if isinstance(model, str) else get_config_model_id(model.config)
+            args = ForkingGRPOConfig(f"{model_id.split('/')[-1]}-Forking-GRPO")
+        if not isinstance(args, ForkingGRPOConfig):
+            raise TypeError(
+                f"args must be a ForkingGRPOConfig, but it is a {type(args).__name__}: pass the same settings to "
+                "ForkingGRPOConfig instead."
+            )
+        self._check_inputs(model, reward_funcs, args, train_dataset, *trainer_args, **trainer_kwargs)
+        super().__init__(model, reward_funcs, args, train_dataset, *trainer_args, **trainer_kwargs)
+        check_fused_head(self.model)
+        make_bias_finite(self.model)
+        self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
+        self._score_observer: ScoreObserver | None = None
+        self._selection_metrics: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
+        if args.drops_tokens and args.loss_normalizer == "kept" and NORMALIZER_EXTENT[args.loss_type] is None:
+            logger.warning(
+                f"loss_type={args.loss_type!r} divides by no number of tokens, so loss_normalizer='kept' changes nothing."
+            )
+
+    def _check_inputs(self, *args, **kwargs) -> None:
+        """Check what can be checked before the model is loaded."""
+        passed = inspect.signature(GRPOTrainer.__init__).bind(self, *args, **kwargs).arguments
+        if passed.get("environment_factory") is None:
+            check_prompt_column(passed["train_dataset"], "train_dataset")
+            check_prompt_column(passed.get("eval_dataset"), "eval_dataset")
+            check_rewards(passed["reward_funcs"], passed["train_dataset"])
+        if not isinstance(passed["model"], str):
+            check_fused_head(passed["model"])
+
+    # Scores ------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _observe_scores(self, observer: ScoreObserver | None) -> Iterator[None]:
+        self._score_observer = observer
+        try:
+            yield
+        finally:
+            self._score_observer = None
+
+    def _get_per_token_logps_and_entropies(self, model, *args, compute_entropy=False, **kwargs):
+        """Score as TRL does and let an observer see the scores; the fused head computes the entropies in any case."""
+        if self._score_observer is None:
+            return super()._get_per_token_logps_and_entropies(model, *args, compute_entropy=compute_entropy, **kwargs)
+        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
+            model, *args, compute_entropy=True, **kwargs
+        )
+        self._score_observer(logps.detach(), entropies.detach())
+        return logps, entropies if compute_entropy else None, aux_loss
+
+    def _score_rollout(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Compute the entropies `(B, T)` of a rollout batch, in nats, under the policy that wrote it."""
+        # Pixel values and the like are in the batch under the names that the scoring function takes them by.
+        names = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
+        multimodal = {name: batch[name] for name in names if name in batch}
+        training = self.model.training
+        args = self.args
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs):
+            _, entropies, _ = self._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+                torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                batch["completion_ids"].size(1),
+                batch_size=args.per_device_train_batch_size if training else args.per_device_eval_batch_size,
+                compute_entropy=True,
+                **multimodal,
+            )
+        return entropies
+
+    # Selection ---------------------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs):
+        seen: list[torch.Tensor] = []
+        # Where TRL scores the rollout itself, its entropies are taken. With a KL term the pass it makes may be that of
+        # the reference model; then, and where it makes none, the rollout is scored here.
+        with self._observe_scores((lambda _, entropies: seen.append(entropies)) if self.beta == 0.0 else None):
+            batch = super()._generate_and_score_completions(inputs)
+        num_rows = len(batch["completion_ids"])
+        first_row = self.accelerator.process_index * num_rows
+        batch["row_ids"] = torch.arange(first_row, first_row + num_rows, device=batch["completion_ids"].device)
+        chooses_now = self.args.drops_tokens and self.args.selection_scope != "micro_batch"
+        if chooses_now or self.args.log_entropy:
+            entropies = seen[0] if seen else self._score_rollout(batch)
+            self._select(batch, round_entropies(entropies))
+            if self.args.log_entropy:
+                self._log_entropies(batch, entropies)
+        return batch
+
+    def _select(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
+        """Choose the kept tokens of a batch, all ranks together, and note them in it."""
+        args, mask = self.args, _get_loss_mask(batch)
+        self._check_entropies(batch, entropies, mask)
+        counted = mask
+        if args.drops_tokens and not args.count_zero_advantage:
+            counted = mask & (batch["advantages"] != 0).unsqueeze(1)
+        per_sequence = args.selection_scope == "sequence"
+        choice = {
+            "top_entropy_quantile": args.top_entropy_quantile,
+            "token_selection": args.token_selection,
+            "row_ids": batch["row_ids"],
+            "seed": args.seed * 1_000_003 + self.state.global_step,  # `random` draws anew in every rollout
+        }
+        if per_sequence:
+            kept = select_tokens_per_sequence(entropies, counted, **choice)
+        else:
+            kept = select_tokens(entropies, counted, **choice, reduce=self._reduce)
+        num_tokens, num_kept = self._reduce(torch.stack([mask.count_nonzero(), kept.count_nonzero()])).tolist()
+        if not num_kept:
+            logger.warning(
+                f"Step {self.state.global_step}: no token counts, because the advantage of every answer is zero or the "
+                "answer is masked. The step trains on nothing and training goes on."
+            )
+        batch["kept"] = kept
+        batch["batch_weight"] = torch.tensor(max(num_tokens, 1) / max(num_kept, 1), device=kept.device)
+        self._selection_metrics[self._mode] = compute_selection_metrics(
+            entropies, mask, counted, kept, args.top_entropy_quantile, per_sequence, self._reduce
+        )
+
+    def _check_entropies(self, batch: dict[str, Any], entropies: torch.Tensor, mask: torch.Tensor) -> None:
+        invalid = torch.isnan(entropies) & mask
+        if not self._reduce(invalid.count_nonzero()):
+            return
+        found = []
+        if invalid.any():
+            row, position = invalid.nonzero()[0].tolist()
+            prompt = self._tokenizer.decode(batch["prompt_ids"][row][batch["prompt_mask"][row].bool()])
+            found = [f"position {position} of the answer to the prompt {prompt[:200]!r}"]
+        # All ranks raise, whoever found it: one that went on would wait for the others for ever.
+        raise FloatingPointError(
+            f"Step {self.state.global_step}: the entropy at {gather_object(found)[0]} is NaN, so the model's logits are "
+            "not finite there. Lower the learning rate or resume from an earlier checkpoint."
+        )
+
+    def _reduce(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(tensor, reduction="sum")
+
+    @property
+    def _mode(self) -> str:
+        return "train" if self.model.training else "eval"
+
+    # Loss --------------------------------------------------------------------------------------------------------------
+
+    def _compute_loss(self, model, inputs):
+        mask, inputs = _get_loss_mask(inputs), dict(inputs)  # a copy: TRL reuses the buffered one
+        if "kept" in inputs:
+            self._mask_advantages(inputs)
+
+        def observe(per_token_logps: torch.Tensor, entropies: torch.Tensor) -> None:
+            inputs.update(per_token_logps=per_token_logps, entropies=entropies)
+            if "kept" not in inputs:  # TRL reads the advantages only after this pass
+                self._select(inputs, entropies)
+                self._mask_advantages(inputs)
+
+        with self._observe_scores(observe):
+            loss = super()._compute_loss(model, inputs)
+        self._log_selection(inputs, mask)
+        return loss
+
+    def _mask_advantages(self, inputs: dict[str, Any]) -> None:
+        """Turn the advantage of an answer into one per token, `(B, T)`: zero on dropped tokens, weighted on kept ones."""
+        if not self.args.drops_tokens:
+            return
+        mask, kept = _get_loss_mask(inputs), inputs["kept"]
+        divided_by = mask
+        if self.importance_sampling_level == "sequence":
+            # TRL takes the mean log-ratio over this mask. Narrowed to the kept tokens it sends no gradient to others.
+            inputs["tool_mask"] = kept.to(inputs["completion_mask"].dtype)
+            divided_by = kept
+        keeps_count = self.args.loss_normalizer == "kept"
+        weights = compute_loss_weights(
+            divided_by,
+            kept if keeps_count else mask,
+            NORMALIZER_EXTENT[self.loss_type],
+            inputs["batch_weight"].item() if keeps_count else 1.0,
+        )
+        inputs["advantages"] = inputs["advantages"].unsqueeze(1) * kept * weights
+
+    # Records -----------------------------------------------------------------------------------------------------------
+
+    def _log_selection(self, inputs: dict[str, Any], mask: torch.Tensor) -> None:
+        kept, logps, entropies = inputs["kept"], inputs["per_token_logps"], inputs["entropies"]
+        advantages = inputs["advantages"] if self.args.drops_tokens else inputs["advantages"].unsqueeze(1)
+        log_ratio = logps - inputs.get("old_per_token_logps", logps)
+        if self.importance_sampling_level == "sequence":
+            log_ratio = (log_ratio * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1)
+        clipped = kept & find_clipped(
+            log_ratio.exp(), advantages, self.epsilon_low, self.epsilon_high, self.loss_type
+        )
+        sums = [clipped.sum(), kept.sum(), entropies[mask].sum(), mask.sum()]
+        totals = self._reduce(torch.stack([value.float() for value in sums])).tolist()
+        num_clipped, num_kept, entropy_sum, num_tokens = totals
+        metrics = self._metrics[self._mode]
+        for name, value in self._selection_metrics[self._mode].items():
+            metrics[f"forking/{name}"].append(value)
+        metrics["forking/clip_fraction"].append(num_clipped / max(num_kept, 1))
+        if self.args.drops_tokens and self.importance_sampling_level == "sequence":
+            # TRL took this mean over the narrowed mask; it is that of all tokens everywhere else.
+            metrics["entropy"][-1] = entropy_sum / max(num_tokens, 1)
+
+    def _log_entropies(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
+        """Write tokens, entropies and kept flags into the table of logged completions."""
+        columns: dict[str, list] = {"tokens": [], "entropies": [], "kept": []}
+        for row, mask in enumerate(batch["completion_mask"].bool()):
+            token_ids = batch["completion_ids"][row][mask].tolist()
+            columns["tokens"].append([self._tokenizer.decode([token_id]) for token_id in token_ids])
+            columns["entropies"].append(entropies[row][mask].float().tolist())
+            columns["kept"].append(batch["kept"][row][mask].tolist())
+        for name, values in columns.items():
+            self._logs["extra"][name].extend(gather_object(values))
+
+    def create_model_card(self, model_name=None, dataset_name=None, tags=None):
+        super().create_model_card(model_name=model_name, dataset_name=dataset_name, tags=tags)
+        if self.is_world_process_zero():
+            add_forking_section(self.args)
+
+
+def _get_loss_mask(batch: dict[str, Any]) -> torch.Tensor:
+    """Return the completion tokens that carry loss, `(B, T)`: no padding, tool output or masked truncated answer."""
+    mask = batch["completion_mask"]
+    return (mask * batch["tool_mask"] if "tool_mask" in batch else mask).bool()
