@@ -22,10 +22,9 @@ def run_processes(script: str, num_processes: int, *arguments: str, timeout: flo
     )
 
 
-def run_layout(tmp_path: Path, num_processes: int, settings: dict) -> dict:
-    """Run `layout_worker.py` and return what it recorded."""
-    output_file = tmp_path / "record.pt"
-    result = run_processes("layout_worker.py", num_processes, str(output_file), json.dumps(settings))
+def run_layouts(output_file: Path, num_processes: int, all_settings: list[dict]) -> list[dict]:
+    """Run one step for each of the settings with `layout_worker.py` and return what it recorded."""
+    result = run_processes("layout_worker.py", num_processes, str(output_file), json.dumps(all_settings))
     assert result.returncode == 0, result.stdout[-2000:] + "\n".join(
         line for line in result.stderr.splitlines() if "Warning" not in line
     )

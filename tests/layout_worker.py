@@ -1,6 +1,6 @@
-"""One process of a training step on the fixed answers; `torchrun` starts as many as a test asks for.
+"""One process of training steps on the fixed answers; `torchrun` starts as many as a test asks for.
 
-Run: torchrun --nproc_per_node 2 tests/layout_worker.py OUTPUT_FILE '{"per_device_train_batch_size": 8, ...}'
+Run: torchrun --nproc_per_node 2 tests/layout_worker.py OUTPUT_FILE '[{"per_device_train_batch_size": 8, ...}, ...]'
 """
 
 import json
@@ -14,10 +14,10 @@ from tiny import build_trainer, compute_weight_change
 
 
 def main() -> None:
-    output_file, settings = sys.argv[1], json.loads(sys.argv[2])
-    record = run_step(settings)
+    output_file, all_settings = sys.argv[1], json.loads(sys.argv[2])
+    records = [run_step(settings) for settings in all_settings]
     if int(os.environ.get("RANK", 0)) == 0:
-        torch.save(record, output_file)
+        torch.save(records, output_file)
     leave_together()
 
 

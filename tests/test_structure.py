@@ -1,0 +1,68 @@
+"""Imports point one way, files stay small, and importing brings in nothing optional."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+PACKAGE = Path(__file__).parent.parent / "trl_forking"
+# From the bottom up: a module imports only what stands before it.
+LAYERS = [
+    {"quantile"},
+    {"selection"},
+    {"metrics", "forking_grpo_config"},
+    {"checks", "model_card"},
+    {"forking_grpo_trainer"},
+    {"countdown", "arguments"},
+    {"countdown_warm_start"},
+    {"demo"},
+    {"cli"},
+]
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("trl_forking")):
+            module = (node.module or "").removeprefix("trl_forking").strip(".")
+            found |= {module} if module else {alias.name for alias in node.names}
+    return found
+
+
+def level(module: str) -> int:
+    return next(index for index, layer in enumerate(LAYERS) if module.split(".")[0] in layer)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    if path.stem in ("__init__", "__main__"):
+        return
+    for module in imported_modules(path) - {""}:
+        assert level(module) < level(path.stem), f"{path.stem} imports {module}"
+
+
+@pytest.mark.parametrize("name", ["selection", "quantile", "metrics"])
+def test_pure_modules_import_torch_and_each_other_only(name):
+    for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
+        if isinstance(node, ast.Import):
+            assert {alias.name for alias in node.names} <= {"torch", "math"}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert node.module in ("collections.abc", "fractions")
+
+
+def test_files_stay_small():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 500, path
+
+
+OPTIONAL = ("peft", "math_verify", "matplotlib", "deepspeed", "vllm", "trackio", "gguf", "pyarrow.parquet")
+
+
+def test_config_import_brings_in_nothing_optional():
+    code = f"import sys, trl_forking.selection, trl_forking.metrics; print([m for m in {OPTIONAL!r} if m in sys.modules])"
+    environment = {"PYTHONPATH": str(PACKAGE.parent), "PATH": ""}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr

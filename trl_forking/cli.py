@@ -1,0 +1,82 @@
+"""The command line: `trl-forking COMMAND`."""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from . import __version__
+from .arguments import ForkingParser, UserError, exit_on_user_error
+
+
+_COMMANDS = {"demo": "train the embedded task on the CPU in about two minutes and show its forks"}
+
+
+def main(args: list[str] | None = None) -> None:
+    """
+    Run a command.
+
+    Args:
+        args (`list[str]`, *optional*, defaults to `sys.argv[1:]`):
+            Command and flags.
+
+    Raises:
+        `SystemExit`: with code 2 and one sentence if a flag or a value is wrong.
+
+    Example:
+    ```python
+    >>> main(["--version"])
+    trl-forking 0.1.0
+    ```
+    """
+    args = sys.argv[1:] if args is None else list(args)
+    command, flags = (args[0], args[1:]) if args else ("--help", [])
+    if command in ("-h", "--help"):
+        print(_format_help())
+    elif command == "--version":
+        print(f"trl-forking {__version__}")
+    elif command == "demo":
+        _run_demo(flags)
+    else:
+        with exit_on_user_error():
+            raise UserError(f"unknown command {command!r}; the commands are: {', '.join(_COMMANDS)}.")
+
+
+def _format_help() -> str:
+    commands = "\n".join(f"  {name:8s} {purpose}" for name, purpose in _COMMANDS.items())
+    return f"usage: trl-forking COMMAND [--help] [--json FILE] ...\n\n{commands}"
+
+
+def _run_demo(flags: list[str]) -> None:
+    from .demo import DemoArguments, prepare_demo, run_demo
+
+    parser = ForkingParser(DemoArguments, prog="trl-forking demo")
+    (arguments,) = parser.parse_args_and_config(flags)
+    _quiet_upstream()
+    with exit_on_user_error(parser.debug):
+        _check_writable(arguments.json)
+        run = prepare_demo(arguments)
+    _write_json(arguments.json, run_demo(run, Console()))
+
+
+def _quiet_upstream() -> None:
+    """Leave the terminal to the command: what upstream warns of is none of its user's business."""
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name in ("transformers", "accelerate", "datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _check_writable(path: str | None) -> None:
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise UserError(f"--json {path}: the folder {Path(path).absolute().parent} does not exist; make it first.")
+
+
+def _write_json(path: str | None, results: dict[str, Any]) -> None:
+    if path is not None:
+        Path(path).write_text(json.dumps(results, indent=2))
