@@ -126,7 +126,9 @@ def main() -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     print(f"{device}; Python {platform.python_version()}, torch {torch.__version__}, trl {trl.__version__}")
     print(f"medians of {arguments.steps} steps of 128 answers")
-    print(f"TRL's own mask       step {seconds['trl'] * 1e3:8.1f} ms   of which the mask {seconds['trl_mask'] * 1e3:6.1f} ms")
+    print(
+        f"TRL's own mask       step {seconds['trl'] * 1e3:8.1f} ms   of which the mask {seconds['trl_mask'] * 1e3:6.1f} ms"
+    )
     print(
         f"this trainer         step {seconds['forking'] * 1e3:8.1f} ms   of which selection {seconds['selection'] * 1e3:6.1f} ms"
         f"   and scoring pass {seconds['scoring'] * 1e3:6.1f} ms"
@@ -135,7 +137,9 @@ def main() -> None:
     print(f"the scoring pass costs {seconds['scoring'] / seconds['trl']:+.1%} of TRL's step")
     print(f"steps: {seconds['forking'] / seconds['trl']:.3f} times TRL's")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"device": device, "seconds": seconds, "selection_share": extra}, indent=2))
+        arguments.json.write_text(
+            json.dumps({"device": device, "seconds": seconds, "selection_share": extra}, indent=2)
+        )
 
 
 if __name__ == "__main__":

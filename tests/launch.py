@@ -12,7 +12,9 @@ import torch
 TESTS = Path(__file__).parent
 
 
-def run_processes(script: str, num_processes: int, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess:
+def run_processes(
+    script: str, num_processes: int, *arguments: str, timeout: float = 300
+) -> subprocess.CompletedProcess:
     """Run a script of this folder in `num_processes` processes that share one gloo group on the CPU."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}

@@ -17,7 +17,9 @@ DATASET = Dataset.from_dict({"prompt": ["a", "b", "c"], "solution": ["1", "2", "
 @pytest.mark.parametrize(("columns", "likely"), [(["question", "answer"], "question"), (["prompts", "x"], "prompts")])
 def test_dataset_without_prompt(columns, likely):
     dataset = Dataset.from_dict({column: ["x"] for column in columns})
-    with pytest.raises(ValueError, match=f"^train_dataset has no column 'prompt'.*rename_column\\('{likely}', 'prompt'"):
+    with pytest.raises(
+        ValueError, match=f"^train_dataset has no column 'prompt'.*rename_column\\('{likely}', 'prompt'"
+    ):
         check_prompt_column(dataset, "train_dataset")
     with pytest.raises(ValueError, match="^eval_dataset\\['hard'\\] has no column 'prompt'"):
         check_prompt_column({"easy": DATASET, "hard": dataset}, "eval_dataset")

@@ -133,7 +133,14 @@ def test_12_model_card_names_method_paper_and_settings(tmp_path):
     trainer = build_trainer(tmp_path, token_selection="random", top_entropy_quantile=0.1)
     trainer.create_model_card("tiny")
     card = (tmp_path / "README.md").read_text()
-    for part in ("Forking GRPO", "2506.01939", "wang2025beyond", "| `token_selection` | `random` |", "`0.1`", "forking-grpo"):
+    for part in (
+        "Forking GRPO",
+        "2506.01939",
+        "wang2025beyond",
+        "| `token_selection` | `random` |",
+        "`0.1`",
+        "forking-grpo",
+    ):
         assert part in card, part
     assert "DeepSeekMath" not in card
 

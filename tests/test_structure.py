@@ -14,7 +14,7 @@ LAYERS = [
     {"quantile"},
     {"selection"},
     {"metrics", "forking_grpo_config"},
-    {"checks", "model_card"},
+    {"checks", "entropy_log", "model_card"},
     {"forking_grpo_trainer"},
     {"countdown", "arguments"},
     {"countdown_warm_start"},
@@ -62,7 +62,9 @@ OPTIONAL = ("peft", "math_verify", "matplotlib", "deepspeed", "vllm", "trackio",
 
 
 def test_config_import_brings_in_nothing_optional():
-    code = f"import sys, trl_forking.selection, trl_forking.metrics; print([m for m in {OPTIONAL!r} if m in sys.modules])"
+    code = (
+        f"import sys, trl_forking.selection, trl_forking.metrics; print([m for m in {OPTIONAL!r} if m in sys.modules])"
+    )
     environment = {"PYTHONPATH": str(PACKAGE.parent), "PATH": ""}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr

@@ -50,7 +50,9 @@ def test_loss_and_gradient_equal_eq_6_written_with_loops(tmp_path, loss_normaliz
     trainer = build_trainer(tmp_path, GradientSpy, **ONE_BATCH, loss_normalizer=loss_normalizer)
     batch = roll_out(trainer)
     logps = trainer.seen_logps.detach()
-    batch["old_per_token_logps"] = logps + old_noise * torch.randn(logps.shape, generator=torch.Generator().manual_seed(0))
+    batch["old_per_token_logps"] = logps + old_noise * torch.randn(
+        logps.shape, generator=torch.Generator().manual_seed(0)
+    )
     loss = trainer._compute_loss(trainer.model, batch)
     loss.backward()
 
@@ -80,7 +82,12 @@ def test_entropies_are_those_of_a_float64_softmax_at_the_sampling_temperature(tm
 
 
 ACCEPTED = [
-    {"loss_type": loss_type, "importance_sampling_level": level, "selection_scope": scope, "loss_normalizer": normalizer}
+    {
+        "loss_type": loss_type,
+        "importance_sampling_level": level,
+        "selection_scope": scope,
+        "loss_normalizer": normalizer,
+    }
     for loss_type in LOSS_TYPES
     for level in ("token", "sequence")
     for scope in ("batch", "sequence", "micro_batch")
@@ -123,9 +130,7 @@ def test_sequence_level_ratio_is_taken_over_kept_tokens(tmp_path):
     trainer = build_trainer(tmp_path, GradientSpy, **ONE_BATCH, **settings)
     batch = roll_out(trainer)
     logps = trainer.seen_logps.detach().double().requires_grad_()
-    old = trainer.seen_logps.detach() + 0.1 * torch.randn(
-        logps.shape, generator=torch.Generator().manual_seed(0)
-    )
+    old = trainer.seen_logps.detach() + 0.1 * torch.randn(logps.shape, generator=torch.Generator().manual_seed(0))
     batch["old_per_token_logps"] = old
     loss = trainer._compute_loss(trainer.model, batch)
     loss.backward()

@@ -28,7 +28,9 @@ def test_scoring_function_keeps_its_signature():
 def test_scoring_function_returns_logps_entropies_and_aux_loss(tmp_path):
     trainer = build_trainer(tmp_path, **TRL, **ONE_BATCH)
     ids = torch.randint(3, 32, (2, 6))
-    scores = trainer._get_per_token_logps_and_entropies(trainer.model, ids, torch.ones_like(ids), 4, compute_entropy=True)
+    scores = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, torch.ones_like(ids), 4, compute_entropy=True
+    )
     assert len(scores) == 3 and scores[0].shape == scores[1].shape == (2, 4) and scores[2] is None, (
         "TRL's GRPOTrainer._get_per_token_logps_and_entropies no longer returns (logps (B, T), entropies (B, T), aux_loss)."
     )
@@ -72,7 +74,9 @@ def test_batch_normalised_losses_divide_by_num_items_in_batch(tmp_path, loss_typ
     halved = loss_of(trainer, batch, num_items_in_batch=2 * batch["num_items_in_batch"])
     assert batch["num_items_in_batch"] == batch["completion_mask"].sum() and torch.allclose(
         2 * halved, loss_of(trainer, batch)
-    ), f"TRL's loss_type={loss_type!r} no longer divides by inputs['num_items_in_batch'], the tokens of the rollout batch."
+    ), (
+        f"TRL's loss_type={loss_type!r} no longer divides by inputs['num_items_in_batch'], the tokens of the rollout batch."
+    )
 
 
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)
@@ -106,7 +110,7 @@ def test_normaliser_counts_over_the_extent_we_think(tmp_path, loss_type):
 def test_loss_types_are_the_ones_we_know():
     # TRL has no list of them; its help text names each in quotes before its description.
     field = GRPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
-    named = {name for name in re.findall(r"'(\w+)'(?: \(default\))?:", field)}
+    named = set(re.findall(r"'(\w+)'(?: \(default\))?:", field))
     assert named == set(NORMALIZER_EXTENT), f"TRL's loss types are {sorted(named)}; NORMALIZER_EXTENT has others."
 
 
@@ -130,12 +134,18 @@ def test_own_mask_is_switched_by_the_attribute(tmp_path):
 
 
 def test_extra_tensors_travel_with_the_rollout():
-    batch = {"row_ids": torch.arange(8), "kept": torch.arange(8).unsqueeze(1) % 2 == 0, "batch_weight": torch.tensor(5.0)}
+    batch = {
+        "row_ids": torch.arange(8),
+        "kept": torch.arange(8).unsqueeze(1) % 2 == 0,
+        "batch_weight": torch.tensor(5.0),
+    }
     parts = split_tensor_dict(shuffle_sequence_dict(batch), 4)
     assert all(torch.equal(part["kept"].squeeze(1), part["row_ids"] % 2 == 0) for part in parts), (
         "TRL no longer shuffles and splits all tensors of a rollout batch together."
     )
-    assert all(part["batch_weight"] == 5.0 for part in parts), "TRL no longer hands scalars of a rollout batch through."
+    assert all(part["batch_weight"] == 5.0 for part in parts), (
+        "TRL no longer hands scalars of a rollout batch through."
+    )
 
 
 def test_off_policy_rollouts_are_scored_upstream(tmp_path):

@@ -42,7 +42,9 @@ def build_model(seed: int = 0, **config: Any) -> Qwen3ForCausalLM:
 
 
 def build_dataset(num_prompts: int = NUM_PROMPTS) -> Dataset:
-    prompts = [" ".join(f"w{3 + (i * j) % 29}" for j in range(1, 2 + i % 4)) + f" w{3 + i}" for i in range(num_prompts)]
+    prompts = [
+        " ".join(f"w{3 + (i * j) % 29}" for j in range(1, 2 + i % 4)) + f" w{3 + i}" for i in range(num_prompts)
+    ]
     return Dataset.from_dict({"prompt": prompts, "number": list(range(num_prompts))})
 
 

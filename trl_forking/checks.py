@@ -55,7 +55,7 @@ def check_prompt_column(dataset: object, name: str) -> None:
     )
 
 
-def check_rewards(reward_funcs: object, train_dataset: object) -> None:
+def check_rewards(reward_funcs: Any, train_dataset: object) -> None:
     """
     Call each reward function with an empty answer to the first two prompts and check what it returns.
 

@@ -61,12 +61,25 @@ def _run_demo(flags: list[str]) -> None:
     with exit_on_user_error(parser.debug):
         _check_writable(arguments.json)
         run = prepare_demo(arguments)
-    _write_json(arguments.json, run_demo(run, Console()))
+    try:
+        results = run_demo(run, Console())
+    except KeyboardInterrupt:  # before the first step, or a second time: training ends after a step by itself
+        print(
+            f"\nInterrupted. What was saved is in {run.folder}; trl-forking demo --resume takes it up.",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    _write_json(arguments.json, results)
 
 
 def _quiet_upstream() -> None:
     """Leave the terminal to the command: what upstream warns of is none of its user's business."""
+    import datasets
+    import transformers
+
     warnings.filterwarnings("ignore")
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     for name in ("transformers", "accelerate", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -80,3 +93,7 @@ def _check_writable(path: str | None) -> None:
 def _write_json(path: str | None, results: dict[str, Any]) -> None:
     if path is not None:
         Path(path).write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 """The settings of [`ForkingGRPOTrainer`] and the checks that refuse a wrong one before anything is loaded."""
 
 import difflib
-import math
 import numbers
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
@@ -103,7 +103,7 @@ class ForkingGRPOConfig(GRPOConfig):
         self._check_fields()
         if self.drops_tokens:
             self._refuse_gradient_through_dropped_tokens()
-        if self.bf16 is None:
+        if self.bf16 is None:  # type: ignore[has-type]
             # TRL's default is bfloat16 everywhere, which ends with an error on a machine without a GPU.
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
         super().__post_init__()
@@ -162,10 +162,9 @@ class ForkingGRPOConfig(GRPOConfig):
             )
 
 
-def _suggest_share(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        return ", such as 0.2"
-    return f", such as {value / 100:g} for {value:g} %" if 1.0 < value <= 100.0 else ", such as 0.2"
+def _suggest_share(value: Any) -> str:
+    is_percentage = isinstance(value, numbers.Real) and not isinstance(value, bool) and 1.0 < float(value) <= 100.0
+    return f", such as {value / 100:g} for {value:g} %" if is_percentage else ", such as 0.2"
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

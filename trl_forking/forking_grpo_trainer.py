@@ -14,6 +14,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id
 
 from .checks import check_fused_head, check_prompt_column, check_rewards, make_bias_finite
+from .entropy_log import build_entropy_columns
 from .forking_grpo_config import ForkingGRPOConfig
 from .metrics import compute_selection_metrics, find_clipped
 from .model_card import add_forking_section
@@ -287,9 +288,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
         log_ratio = logps - inputs.get("old_per_token_logps", logps)
         if self.importance_sampling_level == "sequence":
             log_ratio = (log_ratio * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1)
-        clipped = kept & find_clipped(
-            log_ratio.exp(), advantages, self.epsilon_low, self.epsilon_high, self.loss_type
-        )
+        clipped = kept & find_clipped(log_ratio.exp(), advantages, self.epsilon_low, self.epsilon_high, self.loss_type)
         sums = [clipped.sum(), kept.sum(), entropies[mask].sum(), mask.sum()]
         totals = self._reduce(torch.stack([value.float() for value in sums])).tolist()
         num_clipped, num_kept, entropy_sum, num_tokens = totals
@@ -302,13 +301,9 @@ class ForkingGRPOTrainer(GRPOTrainer):
             metrics["entropy"][-1] = entropy_sum / max(num_tokens, 1)
 
     def _log_entropies(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
-        """Write tokens, entropies and kept flags into the table of logged completions."""
-        columns: dict[str, list] = {"tokens": [], "entropies": [], "kept": []}
-        for row, mask in enumerate(batch["completion_mask"].bool()):
-            token_ids = batch["completion_ids"][row][mask].tolist()
-            columns["tokens"].append([self._tokenizer.decode([token_id]) for token_id in token_ids])
-            columns["entropies"].append(entropies[row][mask].float().tolist())
-            columns["kept"].append(batch["kept"][row][mask].tolist())
+        columns = build_entropy_columns(
+            batch["completion_ids"], batch["completion_mask"], entropies, batch["kept"], self._tokenizer
+        )
         for name, values in columns.items():
             self._logs["extra"][name].extend(gather_object(values))
 

@@ -85,7 +85,9 @@ def compute_selection_metrics(
     ```
     """
     counted, kept = counted.bool(), kept.bool()
-    thresholds = compute_thresholds(entropies, counted, top_entropy_quantile) if per_sequence else entropies.new_zeros(0)
+    thresholds = entropies.new_zeros(0)
+    if per_sequence:
+        thresholds = compute_thresholds(entropies, counted, top_entropy_quantile)
     num_thresholds = torch.tensor(thresholds.numel(), device=entropies.device)
     counts = [mask.count_nonzero(), counted.count_nonzero(), kept.count_nonzero(), num_thresholds]
     # Indexing, not multiplying: what stands outside of a mask may be anything.

@@ -47,7 +47,9 @@ def run_demo(run: DemoRun, console: Console) -> dict[str, Any]:
     print_accuracy(console, "before", before)
     if not train_with_figures(run, console):
         command = f"trl-forking demo --resume --output_dir {run.folder}"
-        console.print(f"Interrupted at step {trainer.state.global_step}. Go on with: [bold]{command}[/]", soft_wrap=True)
+        console.print(
+            f"Interrupted at step {trainer.state.global_step}. Go on with: [bold]{command}[/]", soft_wrap=True
+        )
         return {"interrupted_at_step": trainer.state.global_step, "resume_command": command}
     after = evaluate_countdown(trainer.model, tokenizer, problems, arguments.seed)
     print_accuracy(console, "after", after)

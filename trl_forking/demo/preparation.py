@@ -62,7 +62,8 @@ class DemoArguments:
     learning_rate: float = field(default=2e-4, metadata={"help": "Learning rate, constant."})
     seed: int = field(default=0, metadata={"help": "Seed of problems, answers and evaluation."})
     output_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the run; by default the first free one of runs/demo, runs/demo-2, ..."}
+        default=None,
+        metadata={"help": "Folder of the run; by default the first free one of runs/demo, runs/demo-2, ..."},
     )
     resume: bool = field(default=False, metadata={"help": "Take up an interrupted run (the newest, or --output_dir)."})
     json: str | None = field(default=None, metadata={"help": "File to write the figures to."})
@@ -179,6 +180,8 @@ def _build_trainer(arguments: DemoArguments, folder: Path) -> ForkingGRPOTrainer
         model=load_countdown_model(),
         reward_funcs=countdown_reward,
         args=config,
-        train_dataset=make_countdown_dataset("train", num_problems=16 * max(arguments.max_steps, 1), seed=arguments.seed),
+        train_dataset=make_countdown_dataset(
+            "train", num_problems=16 * max(arguments.max_steps, 1), seed=arguments.seed
+        ),
         processing_class=load_countdown_tokenizer(),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from .preparation import DemoRun
 
@@ -59,6 +59,7 @@ def format_figures(logs: dict[str, Any]) -> str:
 def train_with_figures(run: DemoRun, console: Console) -> bool:
     """Train, and return whether the run came to its end; an interrupted one leaves a checkpoint."""
     trainer = run.trainer
+    trainer.remove_callback(PrinterCallback)  # it would print every step's dictionary between the figures
     columns = [BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}")]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         live = LiveFigures(progress, trainer.args.max_steps)

@@ -1,0 +1,67 @@
+"""The columns that `log_entropy=True` adds to the table of logged completions."""
+
+from typing import Any
+
+import torch
+
+
+class Summarised(list):
+    """A list that trackers and parquet files get whole, and a terminal table as a few words."""
+
+    def __init__(self, values: list, summary: str):
+        super().__init__(values)
+        self.summary = summary
+
+    def __str__(self) -> str:
+        return self.summary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Summarised, (list(self), self.summary)  # ranks send it to one another
+
+
+def build_entropy_columns(
+    completion_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+    entropies: torch.Tensor,
+    kept: torch.Tensor,
+    tokenizer: Any,
+) -> dict[str, list[Summarised]]:
+    """
+    Build the columns `tokens` (text), `entropies` (nats) and `kept` (flags): one list per answer.
+
+    Args:
+        completion_ids (`torch.Tensor` of shape `(B, T)`):
+            Token ids.
+        completion_mask (`torch.Tensor` of shape `(B, T)`):
+            1 for tokens of the answer, 0 for padding.
+        entropies (`torch.Tensor` of shape `(B, T)`):
+            Entropies in nats.
+        kept (`torch.Tensor` of shape `(B, T)`):
+            Tokens that are trained.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer that decodes one token at a time.
+
+    Returns:
+        `dict[str, list]`: three columns of `B` lists; printed, a list shows its kept tokens or a count.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> tokenizer = load_countdown_tokenizer()
+    >>> ids = tokenizer("3 * 5", return_tensors="pt")["input_ids"]
+    >>> entropies, kept = torch.tensor([[0.5, 1.5, 0.25]]), torch.tensor([[False, True, False]])
+    >>> columns = build_entropy_columns(ids, torch.ones_like(ids), entropies, kept, tokenizer)
+    >>> columns["tokens"] == [["3", "*", "5"]], str(columns["tokens"][0]), str(columns["entropies"][0])
+    (True, '*', 'mean 0.750')
+    ```
+    """
+    columns: dict[str, list[Summarised]] = {"tokens": [], "entropies": [], "kept": []}
+    for row, mask in enumerate(completion_mask.bool()):
+        tokens = [tokenizer.decode([token_id]) for token_id in completion_ids[row][mask].tolist()]
+        values, flags = entropies[row][mask].float().tolist(), kept[row][mask].tolist()
+        forks = " ".join(token.strip() for token, flag in zip(tokens, flags, strict=True) if flag)
+        columns["tokens"].append(Summarised(tokens, forks))
+        columns["entropies"].append(Summarised(values, f"mean {sum(values) / max(len(values), 1):.3f}"))
+        columns["kept"].append(Summarised(flags, f"{sum(flags)} of {len(flags)}"))
+    return columns
