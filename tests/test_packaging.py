@@ -1,0 +1,197 @@
+"""What pip, make, CI and a script runner read: versions, extras, pins, targets, headers."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import metadata, version
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import trl_forking
+
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+PINS = {
+    canonicalize_name(name): pin
+    for name, pin in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
+}
+
+
+def test_installed_version_is_the_one_of_the_package():
+    assert version("trl-forking") == trl_forking.__version__
+
+
+def test_citation_has_the_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == trl_forking.__version__
+    assert citation["references"][0]["identifiers"][0]["value"] == "arXiv:2506.01939"
+    assert len(citation["references"][0]["authors"]) == 18
+
+
+def test_extras_are_the_promised_ones():
+    promised = {"vllm", "deepspeed", "peft", "math", "analysis", "quality", "test"}
+    assert set(EXTRAS) == promised
+    assert set(metadata("trl-forking").get_all("Provides-Extra")) == promised
+
+
+def test_the_tested_set_is_pinned():
+    # TRL itself is left out: CI replaces its pin by the oldest supported version.
+    tested = {
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+        "peft": "0.21.2",
+        "accelerate": "1.15.0",
+        "datasets": "5.2.0",
+        "math-verify": "0.9.0",
+    }
+    assert tested.items() <= PINS.items()
+
+
+@pytest.mark.parametrize("extra", [None, "peft", "math", "analysis", "quality", "test"])
+def test_pins_satisfy_the_requirements(extra):
+    wanted = PYPROJECT["project"]["dependencies"] if extra is None else EXTRAS[extra]
+    for requirement in map(Requirement, wanted):
+        if requirement.name != "trl-forking":
+            assert PINS[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+def test_pins_hold_all_that_the_requirements_bring():
+    """Walk through what the package and its test extra need, and what that needs, as pip does."""
+    todo, done = [("trl-forking", frozenset({"test"}))], set()
+    while todo:
+        name, extras = todo.pop()
+        if (name, extras) in done:
+            continue
+        done.add((name, extras))
+        assert name == "trl-forking" or name in PINS, f"{name} is not in constraints.txt"
+        for requirement in map(Requirement, metadata(name).get_all("Requires-Dist") or []):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or [""]):
+                child = canonicalize_name(requirement.name)
+                # CUDA's libraries come with some builds of torch only, which pins them itself.
+                if not child.startswith(("nvidia-", "cuda-", "triton")):
+                    todo.append((child, frozenset(requirement.extras)))
+    assert len(done) > 40
+
+
+def test_no_file_names_a_package_registry_or_a_machine():
+    names = [
+        "pypi" + ".org",
+        "pythonhosted" + ".org",
+        "npmjs" + ".org",
+        "download.pytorch" + ".org",
+        "/work" + "/main",
+    ]
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    for path in map(ROOT.joinpath, listed.stdout.splitlines()):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            assert not [name for name in names if name in text], path
+
+
+# make and CI
+
+
+def dry_run(*arguments):
+    command = ["make", "--dry-run", "--always-make", *arguments]
+    # The variables of the `make` that runs these tests would reach this one.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "ARGS")}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "last"),
+    [
+        ("demo", "", ".venv/bin/trl-forking demo"),
+        ("demo", "--token-selection low_entropy", ".venv/bin/trl-forking demo --token-selection low_entropy"),
+        ("test", "", "HF_HUB_OFFLINE=1 .venv/bin/python -m pytest tests"),
+        ("test", "tests/a.py -k b", "HF_HUB_OFFLINE=1 .venv/bin/python -m pytest tests/a.py -k b"),
+    ],
+)
+def test_make_sets_up_everything_and_passes_flags(target, arguments, last):
+    lines = dry_run(target, f"ARGS={arguments}").splitlines()
+    assert any(line.endswith("-m venv .venv") for line in lines)
+    assert any("pip" in line and "-c constraints.txt -e" in line for line in lines)
+    assert lines[-1].strip() == last
+
+
+def test_make_has_quality_and_help():
+    assert ".venv/bin/mypy" in dry_run("quality")
+    assert "make demo" in dry_run()
+
+
+def test_ci_runs_make_test():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+
+
+def test_workflows_cover_the_supported_versions():
+    tests = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())
+    matrix = tests["jobs"]["tests"]["strategy"]["matrix"]
+    classifiers = [line.rsplit(" ", 1)[1] for line in PYPROJECT["project"]["classifiers"] if "Python :: 3." in line]
+    assert matrix["python"] == classifiers
+    requirement = next(Requirement(line) for line in PYPROJECT["project"]["dependencies"] if line.startswith("trl"))
+    assert all(trl in requirement.specifier for trl in matrix["trl"])
+    assert f">={matrix['trl'][0].removesuffix('.0')}" in str(requirement.specifier)
+
+
+# Examples
+
+
+def read_script_metadata(path):
+    """Read the header of PEP 723 with the expression that it gives."""
+    pattern = r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
+    (match,) = re.finditer(pattern, path.read_text())
+    assert match.group("type") == "script"
+    lines = match.group("content").splitlines(keepends=True)
+    return tomllib.loads("".join(line[2:] if line.startswith("# ") else line[1:] for line in lines))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_have_a_header_and_stay_short(path):
+    header = read_script_metadata(path)
+    assert header["requires-python"] == PYPROJECT["project"]["requires-python"]
+    for requirement in map(Requirement, header["dependencies"]):
+        assert requirement.extras <= set(EXTRAS)
+    assert len(path.read_text().splitlines()) < 120
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_wheel_holds_every_file_of_the_package(tmp_path):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "trl_forking", tmp_path / "trl_forking", ignore=shutil.ignore_patterns("__pycache__"))
+    for made_up in ("assets/folder/weights.bin", "templates/card.md"):
+        path = tmp_path / "trl_forking" / made_up
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    expected = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("trl_forking/**/*") if path.is_file()}
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "--no-index",
+        "-w",
+        "wheel",
+        ".",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("wheel/*.whl")
+    assert expected <= set(ZipFile(wheel).namelist())
