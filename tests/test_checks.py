@@ -89,6 +89,13 @@ def test_model_without_a_fused_head_path():
     check_fused_head(build_model())
 
 
+def test_trl_1_15_without_triton(monkeypatch):
+    monkeypatch.setattr("trl.__version__", "1.15.0")
+    monkeypatch.setattr("trl_forking.checks.is_triton_available", lambda: False)
+    with pytest.raises(ValueError, match="^The fused LM head of TRL 1.15.0 runs on Triton only.*pip install 'trl>=1.16'"):
+        check_fused_head(build_model())
+
+
 def test_trainer_refuses_before_the_model_is_loaded(tmp_path):
     """The model does not exist: the message is about the dataset and the reward, so it came first."""
     args = ForkingGRPOConfig(str(tmp_path), use_cpu=True, report_to="none")

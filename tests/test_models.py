@@ -21,7 +21,7 @@ from tiny import (
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, PhiConfig, Qwen3MoeConfig
 
 
-ONE_BATCH = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1}
+ONE_BATCH = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1, "sparse_update": False}
 SIZES = {"vocab_size": VOCABULARY_SIZE, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 1, "pad_token_id": PAD, "eos_token_id": EOS}
 CONFIGS = {

@@ -14,7 +14,7 @@ LAYERS = [
     {"quantile"},
     {"selection"},
     {"metrics", "forking_grpo_config"},
-    {"checks", "entropy_log", "model_card"},
+    {"checks", "entropy_log", "model_card", "sparse_update"},
     {"forking_grpo_trainer"},
     {"countdown", "arguments"},
     {"countdown_warm_start"},
@@ -40,7 +40,7 @@ def level(module: str) -> int:
 def test_imports_point_one_way(path):
     if path.stem in ("__init__", "__main__"):
         return
-    for module in imported_modules(path) - {""}:
+    for module in imported_modules(path) - {"", "__version__"}:
         assert level(module) < level(path.stem), f"{path.stem} imports {module}"
 
 

@@ -175,3 +175,31 @@ def test_three_lora_steps_save_an_adapter_that_peft_loads(write_rows, tmp_path, 
     trained = [value for name, value in loaded.items() if "lora_B" in name]
     assert trained
     assert any(torch.count_nonzero(value) > 0 for value in trained), "LoRA starts B at zero, and training moves it"
+
+
+def test_accelerate_launches_the_script(write_rows, tmp_path):
+    """`accelerate launch`, with a tiny model; the rewards are all 0, so only the way there is tested."""
+    from tiny import build_model, build_tokenizer
+
+    model_dir, tokenizer = tmp_path / "model", build_tokenizer()
+    build_model().save_pretrained(model_dir)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(model_dir)
+    settings = {
+        "model_name_or_path": model_dir,
+        "dataset_name": write_rows(*({"question": f"w{n}", "answer": "1"} for n in range(3, 8))),
+        "output_dir": tmp_path / "out",
+        "max_steps": 1,
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "soft_overlong_cache": 4,
+        "use_cpu": True,
+        "bf16": False,
+    }
+    flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    command = [*launch, str(EXAMPLES / "train_math.py"), "--config", str(EXAMPLES / "train_math.yaml"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "out" / "adapter_model.safetensors").exists()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 
@@ -27,7 +27,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(seed: int = 0, **config: Any) -> Qwen3ForCausalLM:
+def build_model(seed: int = 0, scale: float = 0.5, **config: Any) -> Qwen3ForCausalLM:
     """A Qwen3 of two layers whose logits are spread enough for entropies between 0.5 and 3.4 nats."""
     torch.manual_seed(seed)
     sizes = {"vocab_size": VOCABULARY_SIZE, "hidden_size": 16, "intermediate_size": 32, "head_dim": 8}
@@ -37,7 +37,7 @@ def build_model(seed: int = 0, **config: Any) -> Qwen3ForCausalLM:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:
-                parameter.normal_(std=0.5)
+                parameter.normal_(std=scale)
     return model
 
 
@@ -115,6 +115,26 @@ def compute_weight_change(trainer: Any) -> torch.Tensor:
     torch.manual_seed(0)  # what was built in between must not move the sampled answers
     trainer.train()
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]) - before
+
+
+class GradientRecorder(TrainerCallback):
+    """Copies the gradient of every optimiser step; exact where a change of the weights is rounded to theirs."""
+
+    def __init__(self):
+        self.gradients = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        trained = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        self.gradients.append(torch.cat([gradient.flatten().float() for gradient in trained]))
+
+
+def compute_gradients(trainer: Any) -> list[torch.Tensor]:
+    """Train and return the gradient of every step as one vector each."""
+    recorder = GradientRecorder()
+    trainer.add_callback(recorder)
+    torch.manual_seed(0)
+    trainer.train()
+    return recorder.gradients
 
 
 def relative_error(value: torch.Tensor, reference: torch.Tensor) -> float:

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import trl
 from accelerate.utils import is_peft_model
 from datasets import Dataset
+from packaging.version import Version
 from transformers import PreTrainedModel, TrainerState
+from transformers.utils import is_triton_available
 from trl import is_conversational
 
 
@@ -140,7 +143,8 @@ def check_fused_head(model: PreTrainedModel) -> None:
             Model to train.
 
     Raises:
-        `ValueError`: if the model has no backbone apart from itself or no output embedding; the message names which.
+        `ValueError`: if the model has no backbone apart from itself or no output embedding, or this TRL's head cannot
+            run on this machine; the message names which.
 
     Example:
     ```python
@@ -151,6 +155,11 @@ def check_fused_head(model: PreTrainedModel) -> None:
     """
     causal_model = model.get_base_model() if is_peft_model(model) else model
     name = type(causal_model).__name__
+    if Version(trl.__version__) < Version("1.16") and not is_triton_available():
+        raise ValueError(
+            f"The fused LM head of TRL {trl.__version__} runs on Triton only, which is not installed: pip install "
+            "'trl>=1.16'."
+        )
     remedy = "pass a causal language model such as the ones AutoModelForCausalLM loads"
     if getattr(causal_model, "base_model", causal_model) is causal_model:
         raise ValueError(f"{name} has no backbone of its own for TRL's fused LM head to run: {remedy}.")

@@ -33,6 +33,9 @@ class ForkingGRPOConfig(GRPOConfig):
         count_zero_advantage (`bool`, *optional*, defaults to `False`):
             Whether tokens whose advantage is exactly zero compete for the budget. They cannot teach anything, so by
             default groups with equal rewards use up none of it.
+        sparse_update (`bool`, *optional*, defaults to `True`):
+            Whether to leave dropped tokens out of the forward and backward pass where the gradient stays the same;
+            where it would not, a message says why and all tokens are computed.
         log_entropy (`bool`, *optional*, defaults to `False`):
             Whether to write tokens, their entropies and kept flags beside the logged completions. Needs
             `log_completions=True`.
@@ -86,6 +89,10 @@ class ForkingGRPOConfig(GRPOConfig):
     count_zero_advantage: bool = field(
         default=False,
         metadata={"help": "Whether tokens whose advantage is exactly zero compete for the budget."},
+    )
+    sparse_update: bool = field(
+        default=True,
+        metadata={"help": "Whether to leave dropped tokens out of forward and backward where that is exact."},
     )
     log_entropy: bool = field(
         default=False,

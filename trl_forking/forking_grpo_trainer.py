@@ -3,7 +3,7 @@
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from .selection import (
     select_tokens,
     select_tokens_per_sequence,
 )
+from .sparse_update import find_obstacle, score_only
 
 
 logger = get_logger(__name__)
@@ -83,6 +84,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
     ...     processing_class=load_countdown_tokenizer(),
     ... )
     >>> output = trainer.train()
+    {'train_runtime': ...}
     ```
     """
 
@@ -116,12 +118,17 @@ class ForkingGRPOTrainer(GRPOTrainer):
         check_fused_head(self.model)
         make_bias_finite(self.model)
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
-        self._score_observer: ScoreObserver | None = None
+        self._observer: ScoreObserver | None = None
+        self._chosen: torch.Tensor | None = None
         self._selection_metrics: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
         if args.drops_tokens and args.loss_normalizer == "kept" and NORMALIZER_EXTENT[args.loss_type] is None:
             logger.warning(
                 f"loss_type={args.loss_type!r} divides by no number of tokens, so loss_normalizer='kept' changes nothing."
             )
+        obstacle = find_obstacle(args, self.model, self.aux_loss_enabled)
+        self._is_sparse = args.sparse_update and args.drops_tokens and obstacle is None
+        if args.sparse_update and args.drops_tokens and obstacle is not None:
+            logger.warning(f"All tokens are computed, because {obstacle}.")
 
     def _check_inputs(self, *args, **kwargs) -> None:
         """Check what can be checked before the model is loaded."""
@@ -136,31 +143,34 @@ class ForkingGRPOTrainer(GRPOTrainer):
     # Scores ------------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _observe_scores(self, observer: ScoreObserver | None) -> Iterator[None]:
-        self._score_observer = observer
+    def _scoring(self, observer: ScoreObserver | None, chosen: torch.Tensor | None = None) -> Iterator[None]:
+        """Let an observer see the scores of the passes inside, and score only the chosen tokens `(B, T)` in them."""
+        self._observer, self._chosen = observer, chosen
         try:
             yield
         finally:
-            self._score_observer = None
+            self._observer = self._chosen = None
 
     def _get_per_token_logps_and_entropies(self, model, *args, compute_entropy=False, **kwargs):
         """Score as TRL does and let an observer see the scores; the fused head computes the entropies in any case."""
-        if self._score_observer is None:
-            return super()._get_per_token_logps_and_entropies(model, *args, compute_entropy=compute_entropy, **kwargs)
-        logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
-            model, *args, compute_entropy=True, **kwargs
-        )
-        self._score_observer(logps.detach(), entropies.detach())
+        observer, chosen = self._observer, self._chosen
+        sparse = nullcontext() if chosen is None else score_only(self.accelerator.unwrap_model(model), chosen)
+        with sparse:
+            logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
+                model, *args, compute_entropy=compute_entropy or observer is not None, **kwargs
+            )
+        if observer is not None:
+            observer(logps.detach(), entropies.detach())
         return logps, entropies if compute_entropy else None, aux_loss
 
-    def _score_rollout(self, batch: dict[str, Any]) -> torch.Tensor:
-        """Compute the entropies `(B, T)` of a rollout batch, in nats, under the policy that wrote it."""
+    def _score_rollout(self, batch: dict[str, Any], chosen: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute entropies `(B, T)` of a rollout batch, in nats, under the policy that wrote it; of the chosen tokens."""
         # Pixel values and the like are in the batch under the names that the scoring function takes them by.
         names = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
         multimodal = {name: batch[name] for name in names if name in batch}
-        training = self.model.training
-        args = self.args
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs):
+        args, training = self.args, self.model.training
+        without_checkpointing = disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), without_checkpointing, self._scoring(None, chosen):
             _, entropies, _ = self._get_per_token_logps_and_entropies(
                 self.model,
                 torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
@@ -178,26 +188,38 @@ class ForkingGRPOTrainer(GRPOTrainer):
         seen: list[torch.Tensor] = []
         # Where TRL scores the rollout itself, its entropies are taken. With a KL term the pass it makes may be that of
         # the reference model; then, and where it makes none, the rollout is scored here.
-        with self._observe_scores((lambda _, entropies: seen.append(entropies)) if self.beta == 0.0 else None):
+        with self._scoring((lambda _, entropies: seen.append(entropies)) if self.beta == 0.0 else None):
             batch = super()._generate_and_score_completions(inputs)
         num_rows = len(batch["completion_ids"])
         first_row = self.accelerator.process_index * num_rows
         batch["row_ids"] = torch.arange(first_row, first_row + num_rows, device=batch["completion_ids"].device)
         chooses_now = self.args.drops_tokens and self.args.selection_scope != "micro_batch"
         if chooses_now or self.args.log_entropy:
-            entropies = seen[0] if seen else self._score_rollout(batch)
+            scored = _get_loss_mask(batch)
+            if seen:
+                entropies = seen[0]
+            elif self.args.log_entropy or not self._is_sparse:
+                entropies = self._score_rollout(batch)
+            else:  # what competes for the budget is all that has to be known
+                scored = self._get_counted(batch)
+                entropies = self._score_rollout(batch, chosen=scored)
+            self._check_entropies(batch, entropies, scored)
+            batch["entropies"], batch["scored"] = entropies, scored
             self._select(batch, round_entropies(entropies))
             if self.args.log_entropy:
                 self._log_entropies(batch, entropies)
         return batch
 
+    def _get_counted(self, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the tokens that compete for the budget, `(B, T)`."""
+        mask = _get_loss_mask(batch)
+        if not self.args.drops_tokens or self.args.count_zero_advantage:
+            return mask
+        return mask & (batch["advantages"] != 0).unsqueeze(1)
+
     def _select(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
         """Choose the kept tokens of a batch, all ranks together, and note them in it."""
-        args, mask = self.args, _get_loss_mask(batch)
-        self._check_entropies(batch, entropies, mask)
-        counted = mask
-        if args.drops_tokens and not args.count_zero_advantage:
-            counted = mask & (batch["advantages"] != 0).unsqueeze(1)
+        args, mask, counted = self.args, _get_loss_mask(batch), self._get_counted(batch)
         per_sequence = args.selection_scope == "sequence"
         choice = {
             "top_entropy_quantile": args.top_entropy_quantile,
@@ -221,8 +243,8 @@ class ForkingGRPOTrainer(GRPOTrainer):
             entropies, mask, counted, kept, args.top_entropy_quantile, per_sequence, self._reduce
         )
 
-    def _check_entropies(self, batch: dict[str, Any], entropies: torch.Tensor, mask: torch.Tensor) -> None:
-        invalid = torch.isnan(entropies) & mask
+    def _check_entropies(self, batch: dict[str, Any], entropies: torch.Tensor, scored: torch.Tensor) -> None:
+        invalid = torch.isnan(entropies) & scored
         if not self._reduce(invalid.count_nonzero()):
             return
         found = []
@@ -251,12 +273,16 @@ class ForkingGRPOTrainer(GRPOTrainer):
             self._mask_advantages(inputs)
 
         def observe(per_token_logps: torch.Tensor, entropies: torch.Tensor) -> None:
-            inputs.update(per_token_logps=per_token_logps, entropies=entropies)
+            inputs["per_token_logps"] = per_token_logps
             if "kept" not in inputs:  # TRL reads the advantages only after this pass
+                self._check_entropies(inputs, entropies, mask)
+                inputs["scored"] = mask
                 self._select(inputs, entropies)
                 self._mask_advantages(inputs)
+            if not self._is_sparse:
+                inputs["entropies"] = entropies
 
-        with self._observe_scores(observe):
+        with self._scoring(observe, chosen=inputs["kept"] if self._is_sparse else None):
             loss = super()._compute_loss(model, inputs)
         self._log_selection(inputs, mask)
         return loss
@@ -279,26 +305,31 @@ class ForkingGRPOTrainer(GRPOTrainer):
             inputs["batch_weight"].item() if keeps_count else 1.0,
         )
         inputs["advantages"] = inputs["advantages"].unsqueeze(1) * kept * weights
+        if self._is_sparse and "old_per_token_logps" in inputs:
+            # Tokens that are not scored come back with 0. Against their old value the ratio could overflow, and
+            # infinity times an advantage of 0 is NaN; against 0 it is 1.
+            inputs["old_per_token_logps"] = inputs["old_per_token_logps"].masked_fill(~kept, 0.0)
 
     # Records -----------------------------------------------------------------------------------------------------------
 
     def _log_selection(self, inputs: dict[str, Any], mask: torch.Tensor) -> None:
-        kept, logps, entropies = inputs["kept"], inputs["per_token_logps"], inputs["entropies"]
+        kept, logps, scored = inputs["kept"], inputs["per_token_logps"], inputs["scored"]
         advantages = inputs["advantages"] if self.args.drops_tokens else inputs["advantages"].unsqueeze(1)
         log_ratio = logps - inputs.get("old_per_token_logps", logps)
         if self.importance_sampling_level == "sequence":
             log_ratio = (log_ratio * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1)
         clipped = kept & find_clipped(log_ratio.exp(), advantages, self.epsilon_low, self.epsilon_high, self.loss_type)
-        sums = [clipped.sum(), kept.sum(), entropies[mask].sum(), mask.sum()]
+        sums = [clipped.sum(), kept.sum(), inputs["entropies"][scored].sum(), scored.sum()]
         totals = self._reduce(torch.stack([value.float() for value in sums])).tolist()
-        num_clipped, num_kept, entropy_sum, num_tokens = totals
+        num_clipped, num_kept, entropy_sum, num_scored = totals
         metrics = self._metrics[self._mode]
         for name, value in self._selection_metrics[self._mode].items():
             metrics[f"forking/{name}"].append(value)
         metrics["forking/clip_fraction"].append(num_clipped / max(num_kept, 1))
-        if self.args.drops_tokens and self.importance_sampling_level == "sequence":
-            # TRL took this mean over the narrowed mask; it is that of all tokens everywhere else.
-            metrics["entropy"][-1] = entropy_sum / max(num_tokens, 1)
+        if self.args.drops_tokens:
+            # TRL took this mean over the narrowed mask or over tokens that were not scored; here it is over all that
+            # were, in the pass that scored them.
+            metrics["entropy"][-1] = entropy_sum / max(num_scored, 1)
 
     def _log_entropies(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
         columns = build_entropy_columns(

@@ -31,10 +31,10 @@ class DemoArguments:
     Parameters:
         top_entropy_quantile, token_selection, selection_scope, loss_normalizer, count_zero_advantage:
             As in [`ForkingGRPOConfig`].
-        max_steps (`int`, *optional*, defaults to `120`):
+        max_steps (`int`, *optional*, defaults to `150`):
             Number of training steps.
-        learning_rate (`float`, *optional*, defaults to `2e-4`):
-            Learning rate, constant.
+        learning_rate (`float`, *optional*, defaults to `3e-4`):
+            Learning rate at the start; it falls to zero linearly.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the problems, the answers and the evaluation.
         output_dir (`str`, *optional*):
@@ -58,8 +58,8 @@ class DemoArguments:
     count_zero_advantage: bool = field(
         default=False, metadata={"help": "Whether tokens with zero advantage compete for the budget."}
     )
-    max_steps: int = field(default=120, metadata={"help": "Number of training steps."})
-    learning_rate: float = field(default=2e-4, metadata={"help": "Learning rate, constant."})
+    max_steps: int = field(default=150, metadata={"help": "Number of training steps."})
+    learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate, falling linearly to zero."})
     seed: int = field(default=0, metadata={"help": "Seed of problems, answers and evaluation."})
     output_dir: str | None = field(
         default=None,
@@ -161,7 +161,7 @@ def _build_trainer(arguments: DemoArguments, folder: Path) -> ForkingGRPOTrainer
         num_completions_to_print=0,  # the demo shows one answer at the end instead of a table at every step
         max_steps=arguments.max_steps,
         learning_rate=arguments.learning_rate,
-        lr_scheduler_type="constant",
+        lr_scheduler_type="linear",
         adam_beta2=0.99,
         per_device_train_batch_size=128,
         num_generations=8,

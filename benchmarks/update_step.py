@@ -1,0 +1,250 @@
+"""The update, where dropped tokens are left out: this trainer, TRL's own mask and TRL without a mask.
+
+One process; for each case the three take turns on the same fixed answers, so that a change of the machine's speed meets
+all of them. An update is forward, backward and nothing else: rollouts come from a table and the optimiser is left out.
+Shapes keep the proportions of Qwen3-0.6B or Qwen3-8B (layers, hidden, vocabulary scaled together on a CPU; full size and
+bfloat16 on a GPU); weights are random. The scoring pass that finds the entropies is timed on its own.
+
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/update_step.py --json update_step.json
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import tempfile
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from trl import GRPOConfig, GRPOTrainer
+
+from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+
+
+NUM_GENERATIONS = 4
+PROMPT_LENGTH = 16
+# layers, hidden, intermediate, heads, key-value heads, vocabulary, tied embeddings; then the divisor on a CPU.
+SHAPES = {
+    "Qwen3-0.6B": (28, 1024, 3072, 16, 8, 151_936, True, 4),
+    "Qwen3-8B": (36, 4096, 12_288, 32, 8, 151_936, False, 16),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is varied: share kept, share of groups with equal rewards, tokens of an answer."""
+
+    shape: str = "Qwen3-0.6B"
+    rho: float = 0.2
+    dead_share: float = 0.0
+    completion_length: int = 256
+    num_answers: int = 16
+
+
+def build_config(shape: str, scale_down: bool) -> Qwen3Config:
+    layers, hidden, intermediate, heads, kv_heads, vocabulary, tied, divisor = SHAPES[shape]
+    divisor = divisor if scale_down else 1
+    return Qwen3Config(
+        vocab_size=vocabulary // divisor,
+        hidden_size=hidden // divisor,
+        intermediate_size=intermediate // divisor,
+        num_hidden_layers=max(1, round(layers / divisor)),
+        num_attention_heads=max(1, heads // divisor),
+        num_key_value_heads=max(1, kv_heads // divisor),
+        head_dim=128 if not scale_down else 64,
+        tie_word_embeddings=tied,
+        max_position_embeddings=8192,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    words = {"<pad>": 0, "<eos>": 1, "<unk>": 2}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<unk>")), pad_token="<pad>", eos_token="<eos>"
+    )
+
+
+class FixedAnswers:
+    """A `rollout_func` and a reward: random answers of half to full length, the same for every trainer."""
+
+    def __init__(self, case: Case, vocabulary: int):
+        generator = torch.Generator().manual_seed(0)
+        lengths = torch.randint(
+            case.completion_length // 2, case.completion_length, (case.num_answers,), generator=generator
+        )
+        lengths[0] = case.completion_length
+        self.answers = [torch.randint(3, vocabulary, (n,), generator=generator).tolist() for n in lengths.tolist()]
+        self.prompt = torch.randint(3, vocabulary, (PROMPT_LENGTH,), generator=generator).tolist()
+        self.num_dead = round(case.dead_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS
+
+    def roll_out(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
+        return {"prompt_ids": [self.prompt] * len(prompts), "completion_ids": self.answers, "logprobs": None}
+
+    def reward(self, completions: list, **kwargs: Any) -> list[float]:
+        return [1.0 if index < self.num_dead else float(index % 2) for index in range(len(completions))]
+
+
+def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM, micro_batch: int) -> Any:
+    answers = FixedAnswers(case, model.config.vocab_size)
+    settings: dict[str, Any] = {"top_entropy_quantile": 1.0 if kind == "TRL, no mask" else case.rho}
+    trainer_class, config_class = (
+        (ForkingGRPOTrainer, ForkingGRPOConfig) if kind.startswith("forking") else (GRPOTrainer, GRPOConfig)
+    )
+    trainer = trainer_class(
+        model=model,
+        reward_funcs=answers.reward,
+        args=config_class(
+            tempfile.mkdtemp(),
+            max_steps=1,
+            per_device_train_batch_size=micro_batch,
+            gradient_accumulation_steps=case.num_answers // micro_batch,
+            num_generations=NUM_GENERATIONS,
+            max_completion_length=case.completion_length,
+            loss_type="dapo",
+            epsilon_high=0.28,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=torch.cuda.is_available(),
+            gradient_checkpointing=torch.cuda.is_available(),
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+            **settings,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": ["?"] * case.num_answers}),
+        processing_class=build_tokenizer(),
+        rollout_func=answers.roll_out,
+    )
+    trainer.current_gradient_accumulation_steps = case.num_answers // micro_batch
+    return trainer
+
+
+def synchronise() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+class ScoringClock:
+    """Adds up the time of a trainer's scoring passes."""
+
+    def __init__(self, trainer: Any):
+        self.seconds, self._score = 0.0, trainer._score_rollout
+        trainer._score_rollout = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        start = synchronise()
+        entropies = self._score(*args, **kwargs)
+        self.seconds += synchronise() - start
+        return entropies
+
+
+def run_update(trainer: Any, case: Case) -> dict[str, float]:
+    """Make one rollout batch and update on it; seconds of the scoring pass and of the update, and its peak memory."""
+    clock = ScoringClock(trainer) if isinstance(trainer, ForkingGRPOTrainer) else None
+    trainer.model.train()
+    trainer.model.zero_grad(set_to_none=True)
+    trainer._step, trainer._buffered_inputs = 0, None
+    rows = list(trainer.train_dataset.select(range(case.num_answers)))
+    first = trainer._prepare_inputs(rows)  # scores and splits; the first micro-batch comes back
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    base = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+    start = synchronise()
+    for step in range(trainer.args.gradient_accumulation_steps):
+        trainer._step = step
+        inputs = first if step == 0 else trainer._prepare_inputs(rows)
+        trainer.accelerator.backward(trainer.compute_loss(trainer.model, inputs))
+    seconds = synchronise() - start
+    peak = torch.cuda.max_memory_allocated() - base if torch.cuda.is_available() else _resident_peak()
+    if clock:
+        trainer._score_rollout = clock._score
+    return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": peak}
+
+
+def _resident_peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+KINDS = ("TRL, no mask", "TRL's mask", "forking")
+
+
+def measure(case: Case, repeats: int, scale_down: bool, micro_batch: int) -> dict[str, dict[str, float]]:
+    torch.manual_seed(0)
+    dtype = torch.float32 if scale_down else torch.bfloat16
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = Qwen3ForCausalLM(build_config(case.shape, scale_down)).to(dtype).to(device)
+    with torch.no_grad():  # spread the logits, so that entropies differ
+        model.get_output_embeddings().weight.mul_(4.0)
+    plain_forward = model.forward
+    records: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    trainers = {}
+    for kind in KINDS:
+        model.forward = plain_forward  # each trainer puts its own fused head on it
+        trainers[kind] = (build_trainer(kind, case, model, micro_batch), model.forward)
+    for repeat in range(repeats + 1):
+        for kind, (trainer, forward) in trainers.items():
+            model.forward = forward
+            record = run_update(trainer, case)
+            if repeat:  # the first round warms up
+                records[kind].append(record)
+    keys = ("scoring", "update", "peak_bytes")
+    return {kind: {key: statistics.median(r[key] for r in rs) for key in keys} for kind, rs in records.items()}
+
+
+CASES = (
+    [Case(rho=rho) for rho in (0.1, 0.2, 0.5, 1.0)]
+    + [Case(dead_share=share) for share in (0.25, 0.5)]
+    + [Case(completion_length=length, num_answers=8) for length in (1024, 4096)]
+    + [Case(shape="Qwen3-8B", dead_share=share) for share in (0.0, 0.5)]
+)
+
+
+def format_row(case: Case, result: dict[str, dict[str, float]]) -> str:
+    ours, mask, plain = result["forking"], result["TRL's mask"], result["TRL, no mask"]
+    return (
+        f"| {case.shape} | {case.rho:g} | {case.dead_share:g} | {case.completion_length} | {plain['update']:.2f} s | "
+        f"{mask['update']:.2f} s | {ours['update']:.2f} s | {ours['scoring']:.2f} s | "
+        f"{mask['update'] / ours['update']:.2f} | {mask['update'] / (ours['update'] + ours['scoring']):.2f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--micro-batch", type=int, default=4)
+    parser.add_argument("--cases", type=int, nargs="*", help="numbers of the cases to run; all by default")
+    parser.add_argument("--full-size", action="store_true", help="full-size shapes in bfloat16 (a GPU)")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    transformers.utils.logging.set_verbosity_error()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    versions = f"torch {torch.__version__}, trl {trl.__version__}, transformers {transformers.__version__}"
+    print(f"{device}; Python {platform.python_version()}, {versions}; medians of {arguments.repeats}\n")
+    print("| shape | rho | dead | tokens | TRL, no mask | TRL's mask | here | scoring | faster | with scoring |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    results = []
+    for number in arguments.cases if arguments.cases is not None else range(len(CASES)):
+        case = CASES[number]
+        result = measure(case, arguments.repeats, not arguments.full_size, arguments.micro_batch)
+        print(format_row(case, result), flush=True)
+        results.append({"case": asdict(case), "result": result})
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"device": device, "versions": versions, "results": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
