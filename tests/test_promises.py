@@ -142,7 +142,7 @@ def test_12_model_card_names_method_paper_and_settings(tmp_path):
         "forking-grpo",
     ):
         assert part in card, part
-    assert "DeepSeekMath" not in card
+    assert "DeepSeekMath" not in card and "None" not in card
 
 
 def test_14_the_filter_does_something(tmp_path):

@@ -57,8 +57,9 @@ def build_entropy_columns(
     ```
     """
     columns: dict[str, list[Summarised]] = {"tokens": [], "entropies": [], "kept": []}
+    pieces = {token_id: tokenizer.decode([token_id]) for token_id in completion_ids.unique().tolist()}
     for row, mask in enumerate(completion_mask.bool()):
-        tokens = [tokenizer.decode([token_id]) for token_id in completion_ids[row][mask].tolist()]
+        tokens = [pieces[token_id] for token_id in completion_ids[row][mask].tolist()]
         values, flags = entropies[row][mask].float().tolist(), kept[row][mask].tolist()
         forks = " ".join(token.strip() for token, flag in zip(tokens, flags, strict=True) if flag)
         columns["tokens"].append(Summarised(tokens, forks))

@@ -31,7 +31,7 @@ class DemoArguments:
     Parameters:
         top_entropy_quantile, token_selection, selection_scope, loss_normalizer, count_zero_advantage:
             As in [`ForkingGRPOConfig`].
-        max_steps (`int`, *optional*, defaults to `150`):
+        max_steps (`int`, *optional*, defaults to `130`):
             Number of training steps.
         learning_rate (`float`, *optional*, defaults to `3e-4`):
             Learning rate at the start; it falls to zero linearly.
@@ -58,7 +58,7 @@ class DemoArguments:
     count_zero_advantage: bool = field(
         default=False, metadata={"help": "Whether tokens with zero advantage compete for the budget."}
     )
-    max_steps: int = field(default=150, metadata={"help": "Number of training steps."})
+    max_steps: int = field(default=130, metadata={"help": "Number of training steps."})
     learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate, falling linearly to zero."})
     seed: int = field(default=0, metadata={"help": "Seed of problems, answers and evaluation."})
     output_dir: str | None = field(
