@@ -24,9 +24,9 @@ def run_processes(
     )
 
 
-def run_layouts(output_file: Path, num_processes: int, all_settings: list[dict]) -> list[dict]:
-    """Run one step for each of the settings with `layout_worker.py` and return what it recorded."""
-    result = run_processes("layout_worker.py", num_processes, str(output_file), json.dumps(all_settings))
+def run_steps(script: str, output_file: Path, all_settings: list[dict], *arguments: str) -> list[dict]:
+    """Run one step for each of the settings in two processes of a worker script and return what it recorded."""
+    result = run_processes(script, 2, str(output_file), json.dumps(all_settings), *arguments)
     assert result.returncode == 0, result.stdout[-2000:] + "\n".join(
         line for line in result.stderr.splitlines() if "Warning" not in line
     )

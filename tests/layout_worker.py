@@ -10,7 +10,8 @@ import tempfile
 
 import torch
 from launch import leave_together
-from tiny import build_trainer, compute_weight_change
+from peft import LoraConfig
+from tiny import build_trainer, compute_weight_change, reward_second_half
 
 
 def main() -> None:
@@ -21,10 +22,21 @@ def main() -> None:
     leave_together()
 
 
+def resolve(settings: dict) -> dict:
+    """Replace what cannot stand in JSON."""
+    settings = dict(settings)
+    if settings.pop("first_rank_is_dead", False):
+        settings["reward_funcs"] = reward_second_half
+    if settings.pop("lora", False):
+        peft_config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+        settings["trainer_kwargs"] = {"peft_config": peft_config}
+    return settings
+
+
 def run_step(settings: dict) -> dict:
     """One SGD step: the gradient, the kept tokens by (row, position) of the rollout batch, and what really ran."""
     kept = []
-    trainer = build_trainer(tempfile.mkdtemp(), **settings)
+    trainer = build_trainer(tempfile.mkdtemp(), **resolve(settings))
     generate = trainer._generate_and_score_completions
 
     def record_kept(inputs):

@@ -258,7 +258,8 @@ def test_four_of_seventeen_words_are_forks():
     assert [i for i, mark in enumerate(marks) if mark] == [0, 1, 2, 10, 17, 18, 19, 27, 34, 35, 36, 44]
     assert mark_forks([]) == []
     assert mark_forks([END_TOKEN]) == [False]
-    assert not any(mark_forks(f"{RIGHT} {END_TOKEN} {WRONG}".split())[17:])
+    for end in ("", END_TOKEN, PAD_TOKEN):
+        assert not any(mark_forks(f"{RIGHT} {end} {WRONG} {WRONG}".split())[17:])
 
 
 def test_forks_are_found_again_after_a_malformed_attempt():
@@ -313,6 +314,10 @@ def test_shipped_files_are_those_that_the_code_builds(tokenizer, model):
     assert 500_000 <= model.num_parameters() <= 700_000
     # What tokenizing in batches leaves behind must not be shipped.
     assert json.loads((ASSETS / "tokenizer.json").read_text())["padding"] is None
+    # Names that Transformers 4 and 5 both read.
+    assert json.loads((ASSETS / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    model_config = json.loads((ASSETS / "config.json").read_text())
+    assert model_config["rope_theta"] == model_config["rope_parameters"]["rope_theta"] == 1000.0
     assert sum(path.stat().st_size for path in ASSETS.iterdir()) < 4_000_000
     reloaded = AutoModelForCausalLM.from_pretrained(ASSETS, dtype=torch.float32)
     ids = torch.arange(59).unsqueeze(0)

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from launch import run_layouts
+from launch import run_steps
 from layout_worker import run_step
 from tiny import build_trainer, compute_weight_change, relative_error
 from trl import GRPOConfig, GRPOTrainer
@@ -39,7 +39,7 @@ TWO_PROCESSES = [
 def records_of_two_processes(tmp_path_factory) -> list[dict]:
     """Two processes x 4 steps of 8 answers each, started once for all settings."""
     output_file = tmp_path_factory.mktemp("layouts") / "records.pt"
-    return run_layouts(output_file, 2, [{**settings, **layout(8, num_processes=2)} for settings in TWO_PROCESSES])
+    return run_steps("layout_worker.py", output_file, [{**settings, **layout(8, 2)} for settings in TWO_PROCESSES])
 
 
 @pytest.mark.parametrize("index", range(len(TWO_PROCESSES)), ids=lambda i: "-".join(TWO_PROCESSES[i].values()))

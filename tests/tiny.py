@@ -60,6 +60,12 @@ def reward_fixed(completion_ids: list[list[int]], number: list[int], **kwargs: A
     return [1.0 if n % 4 == 0 or len(ids) % 2 else 0.0 for ids, n in zip(completion_ids, number, strict=True)]
 
 
+def reward_second_half(completion_ids: list[list[int]], number: list[int], **kwargs: Any) -> list[float]:
+    """As `reward_fixed`, but the first eight prompts teach nothing: all that the first of two ranks holds."""
+    rewards = reward_fixed(completion_ids, number)
+    return [1.0 if n < NUM_PROMPTS // 2 else reward for n, reward in zip(number, rewards, strict=True)]
+
+
 def replay_fixed_answers(prompts: list[str], trainer: Any) -> dict[str, Any]:
     """A `rollout_func`: the same answer to a prompt whatever process and step asks for it."""
     numbers = {prompt: number for number, prompt in enumerate(build_dataset()["prompt"])}
