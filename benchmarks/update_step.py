@@ -37,6 +37,7 @@ PROMPT_LENGTH = 16
 SHAPES = {
     "Qwen3-0.6B": (28, 1024, 3072, 16, 8, 151_936, True, 4),
     "Qwen3-8B": (36, 4096, 12_288, 32, 8, 151_936, False, 16),
+    "LM head of Qwen3-0.6B": (1, 1024, 64, 2, 1, 151_936, True, 1),  # next to no backbone, full size everywhere
 }
 
 
@@ -209,6 +210,7 @@ CASES = (
     + [Case(dead_share=share) for share in (0.25, 0.5)]
     + [Case(completion_length=length, num_answers=8) for length in (1024, 4096)]
     + [Case(shape="Qwen3-8B", dead_share=share) for share in (0.0, 0.5)]
+    + [Case(shape="LM head of Qwen3-0.6B", num_answers=4)]
 )
 
 
