@@ -28,7 +28,9 @@ def resolve(settings: dict) -> dict:
     if settings.pop("first_rank_is_dead", False):
         settings["reward_funcs"] = reward_second_half
     if settings.pop("lora", False):
-        peft_config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+        peft_config = LoraConfig(
+            r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+        )
         settings["trainer_kwargs"] = {"peft_config": peft_config}
     return settings
 

@@ -92,7 +92,9 @@ def test_model_without_a_fused_head_path():
 def test_trl_1_15_without_triton(monkeypatch):
     monkeypatch.setattr("trl.__version__", "1.15.0")
     monkeypatch.setattr("trl_forking.checks.is_triton_available", lambda: False)
-    with pytest.raises(ValueError, match="^The fused LM head of TRL 1.15.0 runs on Triton only.*pip install 'trl>=1.16'"):
+    with pytest.raises(
+        ValueError, match="^The fused LM head of TRL 1.15.0 runs on Triton only.*pip install 'trl>=1.16'"
+    ):
         check_fused_head(build_model())
 
 

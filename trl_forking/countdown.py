@@ -12,6 +12,7 @@ The task, its verifier and a model of 2.7 MB come with the package: a whole trai
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -70,7 +71,7 @@ def _list_steps(numbers: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
 
 
 @cache
-def _list_values(nums: tuple[int, int, int]) -> tuple[tuple[str, int], ...]:
+def _list_values(nums: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
     """List every way to use up `nums` as (text up to the verdict, value reached), at most 27 of them."""
     return tuple(
         (f"{first_step} left {left[0]} {left[1]} , {second_step}", value)
@@ -79,14 +80,14 @@ def _list_values(nums: tuple[int, int, int]) -> tuple[tuple[str, int], ...]:
     )
 
 
-def list_attempts(nums: list[int], goal: int) -> list[str]:
+def list_attempts(nums: Sequence[int], goal: int) -> list[str]:
     """
     List every legal attempt at a problem, right and wrong ones alike.
 
     Of two equal numbers each is used in turn, so some attempts are listed twice: a uniform draw is a random search.
 
     Args:
-        nums (`list[int]`):
+        nums (`Sequence[int]`):
             Three numbers from 1 to 9.
         goal (`int`):
             The number to reach.
@@ -109,12 +110,12 @@ def list_attempts(nums: list[int], goal: int) -> list[str]:
     ]
 
 
-def list_goals(nums: list[int]) -> list[int]:
+def list_goals(nums: Sequence[int]) -> list[int]:
     """
     List the goals that three numbers can reach.
 
     Args:
-        nums (`list[int]`):
+        nums (`Sequence[int]`):
             Three numbers.
 
     Returns:
@@ -130,7 +131,7 @@ def list_goals(nums: list[int]) -> list[int]:
     return sorted({value for _, value in _list_values(tuple(nums))})
 
 
-def is_held_out(nums: list[int]) -> bool:
+def is_held_out(nums: Sequence[int]) -> bool:
     """
     Tell whether a triple of numbers belongs to the `eval` split, in whatever order it is written.
 
@@ -138,7 +139,7 @@ def is_held_out(nums: list[int]) -> bool:
     the 165 triples (20.6 %).
 
     Args:
-        nums (`list[int]`):
+        nums (`Sequence[int]`):
             Three numbers from 1 to 9.
 
     Returns:
@@ -155,7 +156,7 @@ def is_held_out(nums: list[int]) -> bool:
 
 
 @cache
-def _list_problems(split: str) -> tuple[tuple[tuple[int, int, int], int], ...]:
+def _list_problems(split: str) -> tuple[tuple[tuple[int, ...], int], ...]:
     """List every solvable problem of a split as (nums, goal), each order of the numbers as a problem of its own."""
     numbers = range(SMALLEST_NUMBER, LARGEST_NUMBER + 1)
     return tuple(
@@ -166,12 +167,12 @@ def _list_problems(split: str) -> tuple[tuple[tuple[int, int, int], int], ...]:
     )
 
 
-def format_prompt(nums: list[int], goal: int) -> str:
+def format_prompt(nums: Sequence[int], goal: int) -> str:
     """
     Write a problem the way the model reads it.
 
     Args:
-        nums (`list[int]`):
+        nums (`Sequence[int]`):
             Three numbers from 1 to 9.
         goal (`int`):
             The number to reach, 0 to 50.
@@ -235,7 +236,7 @@ def make_countdown_dataset(split: str, num_problems: int, seed: int) -> "Dataset
     )
 
 
-def verify_countdown(completion: str, nums: list[int], goal: int) -> bool:
+def verify_countdown(completion: str, nums: Sequence[int], goal: int) -> bool:
     """
     Verify an answer exactly: right from the first word to the last, and the goal is reached.
 
@@ -245,7 +246,7 @@ def verify_countdown(completion: str, nums: list[int], goal: int) -> bool:
     Args:
         completion (`str`):
             The answer without prompt and end token; words are separated by white space.
-        nums (`list[int]`):
+        nums (`Sequence[int]`):
             The three numbers of the problem.
         goal (`int`):
             The number to reach.
@@ -423,7 +424,7 @@ def _sample_answers(
         eos_token_id=tokenizer.eos_token_id,
     )
     was_training = model.training
-    answers = []
+    answers: list[str] = []
     try:
         model.eval()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():

@@ -69,7 +69,9 @@ def add_forking_section(args: ForkingGRPOConfig) -> None:
     card = ModelCard.load(path, ignore_metadata_errors=True)
     before, heading, after = card.text.partition(_FOLLOWING)
     # A model from a folder has no page on the Hub, and one that was not pushed has no name there.
-    before = before.replace("a fine-tuned version of [None](https://huggingface.co/None)", "fine-tuned from a local model")
+    before = before.replace(
+        "a fine-tuned version of [None](https://huggingface.co/None)", "fine-tuned from a local model"
+    )
     before = before.replace('model="None"', f'model="{Path(args.output_dir).as_posix()}"')
     card.text = f"{before}{format_forking_section(args)}\n{heading}{after}"
     card.save(path)

@@ -10,6 +10,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..arguments import UserError, require
 from ..countdown import (
     MAX_COMPLETION_LENGTH,
+    NUM_PROBLEMS,
     countdown_reward,
     load_countdown_model,
     load_countdown_tokenizer,
