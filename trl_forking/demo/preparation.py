@@ -182,7 +182,7 @@ def _build_trainer(arguments: DemoArguments, folder: Path) -> ForkingGRPOTrainer
         reward_funcs=countdown_reward,
         args=config,
         train_dataset=make_countdown_dataset(
-            "train", num_problems=16 * max(arguments.max_steps, 1), seed=arguments.seed
+            "train", num_problems=min(16 * max(arguments.max_steps, 1), NUM_PROBLEMS["train"]), seed=arguments.seed
         ),
         processing_class=load_countdown_tokenizer(),
     )
