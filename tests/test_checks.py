@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from tiny import build_model, build_tokenizer, build_trainer, reward_fixed
 from transformers import Qwen3Config, Qwen3Model, Qwen3PreTrainedModel
 from trl import GRPOConfig
@@ -61,6 +61,27 @@ def test_rewards_that_cannot_be_tried_pass(caplog):
         check_rewards([fragile, remote, "org/reward-model", torch.nn.Linear(1, 1)], DATASET)
     assert "'fragile' failed on an empty answer: IndexError" in caplog.text
     check_rewards(fragile, DATASET.to_iterable_dataset())
+
+
+def test_missing_dependency_of_a_reward_names_the_extra(monkeypatch):
+    from trl.rewards import accuracy_reward
+
+    monkeypatch.setattr("trl.rewards.accuracy_rewards.is_math_verify_available", lambda: False)
+    dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": "1 + 1"}]], "solution": ["2"]})
+    with pytest.raises(
+        ImportError, match=r"^Reward function 'accuracy_reward' cannot run.*pip install 'trl-forking\[math\]'"
+    ):
+        check_rewards(accuracy_reward, dataset)
+
+
+def test_streamed_dataset_without_prompt():
+    stream = IterableDataset.from_generator(lambda: iter([{"question": "a"}]))
+    with pytest.raises(ValueError, match="^train_dataset has no column 'prompt'"):
+        check_prompt_column(stream, "train_dataset")
+
+
+def test_rewards_that_read_what_a_rollout_func_adds(tmp_path):
+    build_trainer(tmp_path, reward_funcs=lambda completions, **kwargs: kwargs.get("env_reward", []))
 
 
 def test_conversational_prompts_get_conversational_answers():

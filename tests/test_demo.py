@@ -49,7 +49,7 @@ def test_interrupted_demo_is_taken_up_where_it_stopped(tmp_path):
         output += process.stdout.readline()
     process.send_signal(signal.SIGINT)
     output += process.communicate(timeout=60)[0]
-    assert process.returncode == 0 and "trl-forking demo --resume --output_dir runs/demo" in output, output
+    assert process.returncode == 0 and " demo --resume --output_dir runs/demo" in output, output
     step = int(output.split("Interrupted at step ")[1].split(".")[0])
     assert (tmp_path / f"runs/demo/checkpoint-{step}").is_dir() and step < 14
 
@@ -68,6 +68,7 @@ def test_interrupted_demo_is_taken_up_where_it_stopped(tmp_path):
         (["--top-entropy-quantile", "many"], "invalid float value"),
         (["--tokenselection", "random"], "did you mean --token_selection?"),
         (["--resume"], "holds no run of the demo"),
+        (["--max-steps", "0"], "--max_steps must be positive, but it is 0"),
         (["--output-dir", "full"], "--output_dir full is not empty"),
         (["--json", "missing/figures.json"], "does not exist"),
     ],

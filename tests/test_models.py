@@ -77,6 +77,13 @@ def test_lora_trains_the_adapter_and_peft_loads_it(tmp_path):
     assert_only_kept_tokens_are_trained(trainer, roll_out(trainer))
 
 
+def test_dropout_does_not_choose_the_tokens(tmp_path):
+    trainer = build_trainer(tmp_path, GradientSpy, model=build_model(attention_dropout=0.5), **ONE_BATCH)
+    first, second = roll_out(trainer), roll_out(trainer)
+    assert torch.equal(first["entropies"], second["entropies"]) and torch.equal(first["kept"], second["kept"])
+    assert trainer.model.training
+
+
 def test_tool_output_is_never_kept(tmp_path):
     def with_tool_output(prompts, trainer):
         rollout = replay_fixed_answers(prompts, trainer)

@@ -119,6 +119,12 @@ def test_infinite_entropy_is_no_nan():
     assert select_tokens(entropies, MASK, 0.2)[0, 0]
 
 
+def test_float64_entropies():
+    for seed in range(20):
+        entropies = torch.rand(1, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        assert select_tokens(entropies, torch.ones(1, 10), 0.1).nonzero().tolist() == [[0, int(entropies.argmax())]]
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="same shape"):
         select_tokens(ENTROPIES, MASK[:, :3], 0.2)

@@ -17,7 +17,7 @@ from tiny import (
     replay_fixed_answers,
     reward_fixed,
 )
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from trl_forking.sparse_update import find_obstacle, score_only
 
@@ -99,6 +99,21 @@ def test_architectures(tmp_path, name):
     compare(tmp_path, model=build)
 
 
+@pytest.mark.parametrize("rope_type", ["longrope", "dynamic"])
+def test_rotary_embeddings_that_depend_on_the_length(tmp_path, rope_type):
+    """Cutting columns would move the batch to the other side of the original length, with other embeddings."""
+    rope = {"rope_type": rope_type, "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 8}
+    rope |= {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4} if rope_type == "longrope" else {}
+
+    def build():
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+        heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "pad_token_id": 0, "eos_token_id": 1}
+        return LlamaForCausalLM(LlamaConfig(**sizes, **heads, max_position_embeddings=32, rope_parameters=rope))
+
+    compare(tmp_path, model=build, **ONE_BATCH)
+
+
 def test_tied_embeddings(tmp_path):
     compare(tmp_path, model=lambda: build_model(scale=0.2, tie_word_embeddings=True))
 
@@ -124,9 +139,9 @@ def test_entropy_is_over_the_tokens_that_were_scored(tmp_path):
     masked = logs[True][0]
     expected = masked["forking/selected_entropy_mean"] * masked["forking/kept_fraction"]
     expected += masked["forking/dropped_entropy_mean"] * (1 - masked["forking/kept_fraction"])
-    # TRL's entropy is a mean of micro-batch means, ours of one rollout.
+    # What is logged is a mean of micro-batch means, `expected` the mean over the rollout.
     assert masked["entropy"] == pytest.approx(expected, rel=0.02)
-    assert masked["entropy"] == pytest.approx(logs[False][0]["entropy"], rel=0.05)
+    assert masked["entropy"] == pytest.approx(logs[False][0]["entropy"], rel=1e-5)
 
 
 class Counter(GradientSpy):
@@ -153,7 +168,12 @@ def test_dead_answers_reach_no_layer_and_every_micro_batch_makes_one_call(tmp_pa
     assert len(scoring) == len(update) == 8
     assert scoring.count((1, 1)) == 7  # the four answers to prompt 1 stand in one micro-batch of the rollout
     assert sum(rows for rows, columns in update if columns > 1) <= 4
-    assert trainer.state.log_history[0]["grad_norm"] > 0
+    logs = trainer.state.log_history[0]
+    assert logs["grad_norm"] > 0
+    # The seven micro-batches without a scored token have no mean entropy, not one of 0.
+    share = logs["forking/kept_fraction"]
+    mean = share * logs["forking/selected_entropy_mean"] + (1 - share) * logs["forking/dropped_entropy_mean"]
+    assert logs["entropy"] == pytest.approx(mean, rel=0.2)
 
 
 def test_a_batch_without_kept_tokens_has_a_zero_gradient(tmp_path):

@@ -146,7 +146,7 @@ def test_sequence_level_ratio_is_taken_over_kept_tokens(tmp_path):
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert relative_error(trainer.seen_logps.grad.double(), logps.grad) < 1e-5
-    entropies = trainer.seen_entropies[batch["completion_mask"].bool()]
+    entropies = trainer.seen_entropies[batch["counted"]]
     assert trainer._metrics["train"]["entropy"][-1] == pytest.approx(entropies.mean().item(), rel=1e-5)
 
 
@@ -188,9 +188,9 @@ def test_entropies_of_a_pass_that_trl_makes_anyway_are_used(tmp_path):
     calls = []
 
     class Counter(GradientSpy):
-        def _score_rollout(self, batch):
+        def _score_rollout(self, *args, **kwargs):
             calls.append(1)
-            return super()._score_rollout(batch)
+            return super()._score_rollout(*args, **kwargs)
 
     trainer = build_trainer(tmp_path, Counter, **ONE_BATCH, num_iterations=2)
     batch = roll_out(trainer)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import trl
 from accelerate.utils import is_peft_model
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from packaging.version import Version
 from transformers import PreTrainedModel, TrainerState
 from transformers.utils import is_triton_available
@@ -38,7 +38,7 @@ def check_prompt_column(dataset: object, name: str) -> None:
 
     Example:
     ```python
-    >>> from datasets import Dataset
+    >>> from datasets import Dataset, IterableDataset
     >>> check_prompt_column(Dataset.from_dict({"prompt": ["1 + 1 ="]}), "train_dataset")
     ```
     """
@@ -47,6 +47,8 @@ def check_prompt_column(dataset: object, name: str) -> None:
             check_prompt_column(part, f"{name}[{key!r}]")
         return
     columns = getattr(dataset, "column_names", None)
+    if columns is None and isinstance(dataset, IterableDataset):  # a stream that says only with its first row
+        columns = list(next(iter(dataset.take(1)), {"prompt": None}))
     if columns is None or "prompt" in columns:
         return
     likely = [column for column in _QUESTION_COLUMNS if column in columns]
@@ -75,7 +77,7 @@ def check_rewards(reward_funcs: Any, train_dataset: object) -> None:
 
     Example:
     ```python
-    >>> from datasets import Dataset
+    >>> from datasets import Dataset, IterableDataset
     >>> def short(completions, **kwargs):
     ...     return [-len(completion) for completion in completions]
     >>> check_rewards(short, Dataset.from_dict({"prompt": ["1 + 1 ="]}))
@@ -104,6 +106,9 @@ def _check_reward(reward_func: Callable, rows: list[dict[str, Any]]) -> None:
             log_extra=lambda column, values: None,
             log_metric=lambda metric, value: None,
         )
+    except ImportError as error:
+        extra = ": pip install 'trl-forking[math]'" if "math" in str(error) else ""
+        raise ImportError(f"Reward function {name!r} cannot run: {error}{extra}") from error
     except Exception as error:
         # Not fatal: a function may rely on what only training has. But a model can give an empty answer too.
         logger.warning("Reward function %r failed on an empty answer: %s: %s", name, type(error).__name__, error)
@@ -130,6 +135,22 @@ def _is_reward(value: object) -> bool:
     if isinstance(value, torch.Tensor):
         return value.numel() == 1
     return value is None or isinstance(value, (numbers.Real, np.bool_))
+
+
+def find_backbone(causal_model: PreTrainedModel) -> torch.nn.Module:
+    """
+    Return the module that TRL's fused head runs for the hidden states; the model itself where there is none.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_model
+    >>> type(find_backbone(load_countdown_model())).__name__
+    'Qwen3Model'
+    ```
+    """
+    backbone = getattr(causal_model, "base_model", causal_model)
+    # Vision-language models of Transformers 4 name it `model` and have no prefix.
+    return getattr(causal_model, "model", backbone) if backbone is causal_model else backbone
 
 
 def check_fused_head(model: PreTrainedModel) -> None:
@@ -161,7 +182,7 @@ def check_fused_head(model: PreTrainedModel) -> None:
             "'trl>=1.16'."
         )
     remedy = "pass a causal language model such as the ones AutoModelForCausalLM loads"
-    if getattr(causal_model, "base_model", causal_model) is causal_model:
+    if find_backbone(causal_model) is causal_model:
         raise ValueError(f"{name} has no backbone of its own for TRL's fused LM head to run: {remedy}.")
     embeddings = causal_model.get_output_embeddings()
     if getattr(embeddings, "weight", None) is None:

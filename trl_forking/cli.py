@@ -55,6 +55,8 @@ def _format_help() -> str:
 def _run_demo(flags: list[str]) -> None:
     from .demo import DemoArguments, prepare_demo, run_demo
 
+    # TRL refuses several GPUs in one process, and so small a model needs one at most.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     parser = ForkingParser(DemoArguments, prog="trl-forking demo")
     (arguments,) = parser.parse_args_and_config(flags)
     _quiet_upstream()

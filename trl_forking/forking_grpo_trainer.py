@@ -1,6 +1,7 @@
 """GRPO on forking tokens: TRL's trainer with per-token advantages."""
 
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -125,6 +126,11 @@ class ForkingGRPOTrainer(GRPOTrainer):
             logger.warning(
                 f"loss_type={args.loss_type!r} divides by no number of tokens, so loss_normalizer='kept' changes nothing."
             )
+        if args.loss_type == "cispo" and args.epsilon_high is not None and args.epsilon_high < 1.0:
+            logger.warning(
+                f"loss_type='cispo' caps every ratio at epsilon_high={args.epsilon_high}, which is below 1, the ratio of "
+                "an unchanged policy: set epsilon_high to about 5.0."
+            )
         obstacle = find_obstacle(args, self.model, self.aux_loss_enabled)
         self._is_sparse = args.sparse_update and args.drops_tokens and obstacle is None
         if args.sparse_update and args.drops_tokens and obstacle is not None:
@@ -136,7 +142,8 @@ class ForkingGRPOTrainer(GRPOTrainer):
         if passed.get("environment_factory") is None:
             check_prompt_column(passed["train_dataset"], "train_dataset")
             check_prompt_column(passed.get("eval_dataset"), "eval_dataset")
-            check_rewards(passed["reward_funcs"], passed["train_dataset"])
+            if passed.get("rollout_func") is None:  # it may add columns that the rewards read
+                check_rewards(passed["reward_funcs"], passed["train_dataset"])
         if not isinstance(passed["model"], str):
             check_fused_head(passed["model"])
 
@@ -164,12 +171,16 @@ class ForkingGRPOTrainer(GRPOTrainer):
         return logps, entropies if compute_entropy else None, aux_loss
 
     def _score_rollout(self, batch: dict[str, Any], chosen: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute entropies `(B, T)` of a rollout batch, in nats, under the policy that wrote it; of the chosen tokens."""
+        """Compute entropies `(B, T)` of a rollout batch, in nats, under the policy that wrote it; of the chosen tokens.
+
+        Without dropout, which was off too when the answers were written, and would draw other tokens at every call.
+        """
         # Pixel values and the like are in the batch under the names that the scoring function takes them by.
         names = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
         multimodal = {name: batch[name] for name in names if name in batch}
         args, training = self.args, self.model.training
         without_checkpointing = disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs)
+        self.model.eval()
         with torch.no_grad(), without_checkpointing, self._scoring(None, chosen):
             _, entropies, _ = self._get_per_token_logps_and_entropies(
                 self.model,
@@ -180,6 +191,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
                 compute_entropy=True,
                 **multimodal,
             )
+        self.model.train(training)
         return entropies
 
     # Selection ---------------------------------------------------------------------------------------------------------
@@ -195,16 +207,12 @@ class ForkingGRPOTrainer(GRPOTrainer):
         batch["row_ids"] = torch.arange(first_row, first_row + num_rows, device=batch["completion_ids"].device)
         chooses_now = self.args.drops_tokens and self.args.selection_scope != "micro_batch"
         if chooses_now or self.args.log_entropy:
-            scored = _get_loss_mask(batch)
             if seen:
                 entropies = seen[0]
-            elif self.args.log_entropy or not self._is_sparse:
-                entropies = self._score_rollout(batch)
-            else:  # what competes for the budget is all that has to be known
-                scored = self._get_counted(batch)
-                entropies = self._score_rollout(batch, chosen=scored)
-            self._check_entropies(batch, entropies, scored)
-            batch["entropies"], batch["scored"] = entropies, scored
+            else:  # what competes for the budget is all that has to be known, unless all is to be written
+                only_counted = self._is_sparse and not self.args.log_entropy
+                entropies = self._score_rollout(batch, chosen=self._get_counted(batch) if only_counted else None)
+            batch["entropies"] = entropies
             self._select(batch, round_entropies(entropies))
             if self.args.log_entropy:
                 self._log_entropies(batch, entropies)
@@ -220,6 +228,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
     def _select(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
         """Choose the kept tokens of a batch, all ranks together, and note them in it."""
         args, mask, counted = self.args, _get_loss_mask(batch), self._get_counted(batch)
+        self._check_entropies(batch, entropies, counted)
         per_sequence = args.selection_scope == "sequence"
         choice = {
             "top_entropy_quantile": args.top_entropy_quantile,
@@ -232,19 +241,19 @@ class ForkingGRPOTrainer(GRPOTrainer):
         else:
             kept = select_tokens(entropies, counted, **choice, reduce=self._reduce)
         num_tokens, num_kept = self._reduce(torch.stack([mask.count_nonzero(), kept.count_nonzero()])).tolist()
-        if not num_kept:
+        if not num_kept and self._mode == "train":
             logger.warning(
                 f"Step {self.state.global_step}: no token counts, because the advantage of every answer is zero or the "
                 "answer is masked. The step trains on nothing and training goes on."
             )
-        batch["kept"] = kept
+        batch["kept"], batch["counted"] = kept, counted
         batch["batch_weight"] = torch.tensor(max(num_tokens, 1) / max(num_kept, 1), device=kept.device)
         self._selection_metrics[self._mode] = compute_selection_metrics(
             entropies, mask, counted, kept, args.top_entropy_quantile, per_sequence, self._reduce
         )
 
-    def _check_entropies(self, batch: dict[str, Any], entropies: torch.Tensor, scored: torch.Tensor) -> None:
-        invalid = torch.isnan(entropies) & scored
+    def _check_entropies(self, batch: dict[str, Any], entropies: torch.Tensor, counted: torch.Tensor) -> None:
+        invalid = torch.isnan(entropies) & counted
         if not self._reduce(invalid.count_nonzero()):
             return
         found = []
@@ -275,8 +284,6 @@ class ForkingGRPOTrainer(GRPOTrainer):
         def observe(per_token_logps: torch.Tensor, entropies: torch.Tensor) -> None:
             inputs["per_token_logps"] = per_token_logps
             if "kept" not in inputs:  # TRL reads the advantages only after this pass
-                self._check_entropies(inputs, entropies, mask)
-                inputs["scored"] = mask
                 self._select(inputs, entropies)
                 self._mask_advantages(inputs)
             if not self._is_sparse:
@@ -313,23 +320,34 @@ class ForkingGRPOTrainer(GRPOTrainer):
     # Records -----------------------------------------------------------------------------------------------------------
 
     def _log_selection(self, inputs: dict[str, Any], mask: torch.Tensor) -> None:
-        kept, logps, scored = inputs["kept"], inputs["per_token_logps"], inputs["scored"]
+        kept, logps, counted = inputs["kept"], inputs["per_token_logps"], inputs["counted"]
         advantages = inputs["advantages"] if self.args.drops_tokens else inputs["advantages"].unsqueeze(1)
         log_ratio = logps - inputs.get("old_per_token_logps", logps)
         if self.importance_sampling_level == "sequence":
             log_ratio = (log_ratio * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1)
         clipped = kept & find_clipped(log_ratio.exp(), advantages, self.epsilon_low, self.epsilon_high, self.loss_type)
-        sums = [clipped.sum(), kept.sum(), inputs["entropies"][scored].sum(), scored.sum()]
+        sums = [clipped.sum(), kept.sum(), mask.sum(), counted.sum(), inputs["entropies"][counted].sum()]
         totals = self._reduce(torch.stack([value.float() for value in sums])).tolist()
-        num_clipped, num_kept, entropy_sum, num_scored = totals
+        num_clipped, num_kept, num_tokens, num_counted, entropy_sum = totals
         metrics = self._metrics[self._mode]
         for name, value in self._selection_metrics[self._mode].items():
             metrics[f"forking/{name}"].append(value)
-        metrics["forking/clip_fraction"].append(num_clipped / max(num_kept, 1))
+        # A micro-batch without such tokens has no share and no mean; TRL leaves NaN out of its averages.
+        metrics["forking/clip_fraction"].append(num_clipped / num_kept if num_kept else math.nan)
         if self.args.drops_tokens:
-            # TRL took this mean over the narrowed mask or over tokens that were not scored; here it is over all that
-            # were, in the pass that scored them.
-            metrics["entropy"][-1] = entropy_sum / max(num_scored, 1)
+            metrics["entropy"][-1] = entropy_sum / num_counted if num_counted else math.nan
+            is_narrowed = self.importance_sampling_level == "sequence"
+            self._correct_clip_ratios(1.0 if is_narrowed else num_tokens / num_kept if num_kept else math.nan)
+
+    def _correct_clip_ratios(self, factor: float) -> None:
+        """Turn TRL's shares of clipped tokens among all tokens into shares among kept ones; dropped ones never clip."""
+        metrics = self._metrics[self._mode]
+        for name in ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"):
+            if metrics.get(name):
+                metrics[name][-1] *= factor
+        for name in ("clip_ratio/low_min", "clip_ratio/high_max"):  # of single answers: no one factor corrects them
+            if metrics.get(name):
+                metrics[name][-1] = math.nan
 
     def _log_entropies(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
         columns = build_entropy_columns(

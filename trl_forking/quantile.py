@@ -142,6 +142,7 @@ def select_largest(
     """
     if k == 0:
         return torch.zeros_like(values, dtype=torch.bool)
+    values = values.float()  # as the codes see them
     threshold = find_kth_largest(lambda: (compute_order_codes(part) for part in values.split(_SLICE)), k, reduce)
     at_threshold = torch.tensor(_decode(threshold), device=values.device)
     selected, tied = values > at_threshold, values == at_threshold

@@ -7,7 +7,8 @@ hooks, in place for one call, use that, and no name of TRL, Transformers or PEFT
     backbone, after   the hidden states of the chosen positions are gathered, `(1, num_chosen, hidden)`
     model, after      the log-probabilities are put back at their places in `(B, S - 1)`, with zeros elsewhere
 
-Exact for causal models, where no chosen position looks at what is cut off. Every call runs the backbone at least on one
+Exact for causal models, where no chosen position looks at what is cut off; where rotary embeddings depend on the length of
+the batch (longrope, dynamic) no column is cut. Every call runs the backbone at least on one
 token and the head at least on none, so that all ranks make the same collective calls.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from accelerate.utils import is_peft_model
 
+from .checks import find_backbone
 from .forking_grpo_config import ForkingGRPOConfig
 
 
@@ -29,8 +31,8 @@ _NOT_SLICED = ("labels", "fused_lm_head")
 class _ChosenPositions:
     """What the three hooks share for one forward call after another: which positions, and how they were cut."""
 
-    def __init__(self, chosen: torch.Tensor):
-        self.chosen = chosen  # (B, T) of all calls together
+    def __init__(self, chosen: torch.Tensor, cuts_columns: bool):
+        self.chosen, self.cuts_columns = chosen, cuts_columns  # (B, T) of all calls together
         self.next_row = 0
 
     def cut_inputs(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -46,7 +48,9 @@ class _ChosenPositions:
         kwargs = {key: value for key, value in kwargs.items() if key != "labels"}
         if all(key in _SLICED + _NOT_SLICED for key in kwargs):
             live, rows = rows.unique(return_inverse=True)
-            start, end = 0, int(columns.max()) + 1 if len(columns) else 0
+            start, end = 0, self.num_columns
+            if self.cuts_columns and len(columns):
+                end = int(columns.max()) + 1
             if not len(live):  # the least that makes every rank call every layer: one token that attends to itself
                 live = input_ids.new_zeros(1)
                 start = int(kwargs["attention_mask"][0].argmax())
@@ -65,6 +69,15 @@ class _ChosenPositions:
             whole = scores.new_zeros(self.num_rows, self.num_columns - 1)
             output[name] = whole.index_put(self.places, scores)
         return output
+
+
+def _depends_on_length(config: Any) -> bool:
+    """Whether rotary embeddings change with the length of the batch, so that cutting columns would change the rest."""
+    config = config.get_text_config()
+    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    # Models with several kinds of layers have one dictionary for each.
+    per_layer = [part for part in parameters.values() if isinstance(part, dict)] or [parameters]
+    return any(part.get("rope_type", part.get("type")) in ("dynamic", "longrope") for part in per_layer)
 
 
 @contextmanager
@@ -98,11 +111,11 @@ def score_only(model: torch.nn.Module, chosen: torch.Tensor) -> Iterator[None]:
     [[False, True, False]]
     ```
     """
-    positions = _ChosenPositions(chosen.bool())
     causal_model = model.get_base_model() if is_peft_model(model) else model
+    positions = _ChosenPositions(chosen.bool(), cuts_columns=not _depends_on_length(causal_model.config))
     hooks = [
         model.register_forward_pre_hook(positions.cut_inputs, with_kwargs=True),
-        causal_model.base_model.register_forward_hook(positions.gather_hidden_states),
+        find_backbone(causal_model).register_forward_hook(positions.gather_hidden_states),
         model.register_forward_hook(positions.scatter_scores),
     ]
     try:

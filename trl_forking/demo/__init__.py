@@ -1,6 +1,7 @@
 """`trl-forking demo`: train the embedded task with the real trainer, and show what came of it."""
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -46,7 +47,7 @@ def run_demo(run: DemoRun, console: Console) -> dict[str, Any]:
     before = evaluate_countdown(load_countdown_model().to(trainer.args.device), tokenizer, problems, arguments.seed)
     print_accuracy(console, "before", before)
     if not train_with_figures(run, console):
-        command = f"trl-forking demo --resume --output_dir {run.folder}"
+        command = f"{sys.argv[0]} demo --resume --output_dir {run.folder}"
         console.print(
             f"Interrupted at step {trainer.state.global_step}. Go on with: [bold]{command}[/]", soft_wrap=True
         )

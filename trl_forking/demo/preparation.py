@@ -107,6 +107,11 @@ def prepare_demo(arguments: DemoArguments) -> DemoRun:
     ```
     """
     require("matplotlib", "'trl-forking[analysis]'")
+    if arguments.max_steps < 1 or not arguments.learning_rate > 0:
+        name = "max_steps" if arguments.max_steps < 1 else "learning_rate"
+        raise UserError(
+            f"--{name} must be positive, but it is {getattr(arguments, name)}; leave it out for the default."
+        )
     folder, checkpoint = _choose_folder(arguments), None
     if arguments.resume:
         arguments, checkpoint = _read_settings(arguments, folder)
@@ -137,6 +142,7 @@ def _choose_folder(arguments: DemoArguments) -> Path:
 
 def _find_newest_run() -> Path | None:
     runs = [path.parent for path in _DEFAULT_FOLDER.parent.glob(f"demo*/{SETTINGS_FILE}")]
+    runs = [run for run in runs if get_last_checkpoint(str(run))] or runs
     unfinished = [run for run in runs if not (run / RESULTS_FILE).exists()]
     return max(unfinished or runs, key=lambda run: (run / SETTINGS_FILE).stat().st_mtime, default=None)
 
