@@ -137,6 +137,21 @@ def _is_reward(value: object) -> bool:
     return value is None or isinstance(value, (numbers.Real, np.bool_))
 
 
+def get_causal_model(model: torch.nn.Module) -> Any:
+    """
+    Return the causal language model that an adapter is on, or the model itself where there is none.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_model
+    >>> model = load_countdown_model()
+    >>> get_causal_model(model) is model
+    True
+    ```
+    """
+    return model.get_base_model() if is_peft_model(model) else model
+
+
 def find_backbone(causal_model: PreTrainedModel) -> torch.nn.Module:
     """
     Return the module that TRL's fused head runs for the hidden states; the model itself where there is none.
@@ -174,7 +189,7 @@ def check_fused_head(model: PreTrainedModel) -> None:
     >>> check_fused_head(LlamaForCausalLM(config))
     ```
     """
-    causal_model = model.get_base_model() if is_peft_model(model) else model
+    causal_model = get_causal_model(model)
     name = type(causal_model).__name__
     if Version(trl.__version__) < Version("1.16") and not is_triton_available():
         raise ValueError(
@@ -211,7 +226,7 @@ def make_bias_finite(model: PreTrainedModel) -> None:
     True
     ```
     """
-    causal_model = model.get_base_model() if is_peft_model(model) else model
+    causal_model = get_causal_model(model)
     bias = getattr(causal_model.get_output_embeddings(), "bias", None)
     if bias is not None:
         # Half of the lowest number leaves room to add a logit to it without reaching infinity again.

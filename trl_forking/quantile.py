@@ -64,18 +64,22 @@ def _count_digits(codes: torch.Tensor, shift: int, prefix: int) -> torch.Tensor:
     return torch.bincount(digits, minlength=_NUM_DIGITS)
 
 
-def find_kth_largest(parts: Callable[[], Iterable[torch.Tensor]], k: int, reduce: Reduce = keep_local) -> int:
+def find_kth_largest(
+    parts: Callable[[], Iterable[torch.Tensor]], k: int, reduce: Reduce = keep_local, bits: int = 64
+) -> int:
     """
     Find the k-th largest of the integers that all ranks hold together.
 
     Args:
         parts (`Callable`):
-            Starts a pass over this rank's integers and returns them as tensors of shape `(n,)`, all int32 or all
-            int64. At least one tensor, which may be empty.
+            Starts a pass over this rank's integers and returns them as tensors of shape `(n,)`. At least one tensor,
+            which may be empty.
         k (`int`):
             Position from the top, 1 for the largest; the same on every rank.
         reduce (`Callable`, *optional*):
             Sums a tensor over the ranks; called once a pass.
+        bits (`int`, *optional*, defaults to `64`):
+            Size of the integers: 64 for int64, 32 for int32.
 
     Returns:
         `int`: the k-th largest, the same on every rank.
@@ -90,7 +94,6 @@ def find_kth_largest(parts: Callable[[], Iterable[torch.Tensor]], k: int, reduce
     4
     ```
     """
-    bits = torch.iinfo(next(iter(parts())).dtype).bits
     prefix, remaining = 0, k
     for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
         counts = reduce(sum(_count_digits(part, shift, prefix) for part in parts())).cpu()
@@ -102,6 +105,10 @@ def find_kth_largest(parts: Callable[[], Iterable[torch.Tensor]], k: int, reduce
         signed_digit = digit - _NUM_DIGITS // 2 if shift + _DIGIT_BITS == bits else digit
         prefix = (prefix << _DIGIT_BITS) + signed_digit
     return prefix
+
+
+def _find_kth_code(values: torch.Tensor, k: int, reduce: Reduce) -> int:
+    return find_kth_largest(lambda: map(compute_order_codes, values.split(_SLICE)), k, reduce, bits=32)
 
 
 def select_largest(
@@ -143,7 +150,7 @@ def select_largest(
     if k == 0:
         return torch.zeros_like(values, dtype=torch.bool)
     values = values.float()  # as the codes see them
-    threshold = find_kth_largest(lambda: (compute_order_codes(part) for part in values.split(_SLICE)), k, reduce)
+    threshold = _find_kth_code(values, k, reduce)
     at_threshold = torch.tensor(_decode(threshold), device=values.device)
     selected, tied = values > at_threshold, values == at_threshold
     num_above, num_tied = reduce(torch.stack([selected.count_nonzero(), tied.count_nonzero()])).tolist()
@@ -185,5 +192,4 @@ def compute_order_statistics(values: torch.Tensor, positions: list[int], reduce:
     [2.0, 0.5]
     ```
     """
-    parts = values.split(_SLICE)
-    return [_decode(find_kth_largest(lambda: map(compute_order_codes, parts), k, reduce)) for k in positions]
+    return [_decode(_find_kth_code(values, k, reduce)) for k in positions]

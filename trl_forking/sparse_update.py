@@ -19,13 +19,12 @@ from typing import Any
 import torch
 from accelerate.utils import is_peft_model
 
-from .checks import find_backbone
+from .checks import find_backbone, get_causal_model
 from .forking_grpo_config import ForkingGRPOConfig
 
 
 # Inputs of a text model with a row per answer and a column per token; with any other, rows and columns stay as they are.
 _SLICED = ("input_ids", "attention_mask", "token_type_ids")
-_NOT_SLICED = ("labels", "fused_lm_head")
 
 
 class _ChosenPositions:
@@ -46,7 +45,7 @@ class _ChosenPositions:
         self.places = (rows, columns)
         labels = input_ids[rows, columns + 1]
         kwargs = {key: value for key, value in kwargs.items() if key != "labels"}
-        if all(key in _SLICED + _NOT_SLICED for key in kwargs):
+        if all(key in (*_SLICED, "fused_lm_head") for key in kwargs):
             live, rows = rows.unique(return_inverse=True)
             start, end = 0, self.num_columns
             if self.cuts_columns and len(columns):
@@ -111,7 +110,7 @@ def score_only(model: torch.nn.Module, chosen: torch.Tensor) -> Iterator[None]:
     [[False, True, False]]
     ```
     """
-    causal_model = model.get_base_model() if is_peft_model(model) else model
+    causal_model = get_causal_model(model)
     positions = _ChosenPositions(chosen.bool(), cuts_columns=not _depends_on_length(causal_model.config))
     hooks = [
         model.register_forward_pre_hook(positions.cut_inputs, with_kwargs=True),
