@@ -3,7 +3,7 @@ import logging
 import pytest
 import torch
 from datasets import Dataset, IterableDataset
-from tiny import build_model, build_tokenizer, build_trainer, reward_fixed
+from tiny import build_dataset, build_model, build_tokenizer, build_trainer, reward_fixed
 from transformers import Qwen3Config, Qwen3Model, Qwen3PreTrainedModel
 from trl import GRPOConfig
 
@@ -132,5 +132,5 @@ def test_trainer_refuses_before_the_model_is_loaded(tmp_path):
 
 def test_arguments_after_the_dataset_may_be_positional_as_in_trl(tmp_path):
     args = build_trainer(tmp_path).args
-    trainer = ForkingGRPOTrainer(build_model(), reward_fixed, args, DATASET, None, build_tokenizer())
+    trainer = ForkingGRPOTrainer(build_model(), reward_fixed, args, build_dataset(), None, build_tokenizer())
     assert trainer.processing_class.vocab_size == 32

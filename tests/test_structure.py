@@ -15,12 +15,12 @@ LAYERS = [
     {"quantile"},
     {"selection"},
     {"metrics", "forking_grpo_config"},
-    {"checks", "entropy_log", "model_card"},
-    {"sparse_update"},
+    {"checks", "entropy_log", "model_card", "progress", "prompt_stream", "rollout_tape"},
+    {"sparse_update", "dynamic_sampling"},
     {"forking_grpo_trainer"},
     {"countdown", "arguments"},
-    {"countdown_warm_start"},
-    {"demo"},
+    {"countdown_warm_start", "batch", "math_problems"},
+    {"demo", "launch"},
     {"cli"},
 ]
 

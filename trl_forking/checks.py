@@ -15,7 +15,7 @@ from datasets import Dataset, IterableDataset
 from packaging.version import Version
 from transformers import PreTrainedModel, TrainerState
 from transformers.utils import is_triton_available
-from trl import is_conversational
+from trl import GRPOConfig, is_conversational
 
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,43 @@ def check_prompt_column(dataset: object, name: str) -> None:
         f"{name} has no column 'prompt' (its columns are {', '.join(map(repr, columns))}): pass "
         f"dataset.rename_column({column!r}, 'prompt')."
     )
+
+
+def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
+    """
+    Check that a data set has prompts for a rollout, and can be drawn from where dynamic sampling asks for more.
+
+    Args:
+        dataset (`Dataset` or `IterableDataset`):
+            Prompts to train on.
+        args ([`~trl.GRPOConfig`]):
+            Configuration.
+
+    Raises:
+        `ValueError`: if a rollout takes more prompts than there are, or dynamic sampling is to draw from a stream.
+
+    Example:
+    ```python
+    >>> from datasets import Dataset
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> args = ForkingGRPOConfig("runs/example", per_device_train_batch_size=8, num_generations=8, use_cpu=True)
+    >>> check_num_prompts(Dataset.from_dict({"prompt": ["1 + 1 ="]}), args)
+    ```
+    """
+    if isinstance(dataset, IterableDataset):
+        if getattr(args, "dynamic_sampling", False):
+            raise ValueError(
+                "dynamic_sampling=True draws further prompts by their number, and train_dataset is an IterableDataset: "
+                "pass a Dataset, such as Dataset.from_generator makes of a stream."
+            )
+        return
+    num_prompts = args.generation_batch_size // args.num_generations
+    if hasattr(dataset, "__len__") and len(dataset) < num_prompts:
+        raise ValueError(
+            f"train_dataset has {len(dataset)} rows, and a rollout takes {num_prompts} prompts (generation_batch_size="
+            f"{args.generation_batch_size} answers / num_generations={args.num_generations}): add rows, or lower "
+            "per_device_train_batch_size or steps_per_generation."
+        )
 
 
 def check_rewards(reward_funcs: Any, train_dataset: object) -> None:

@@ -39,6 +39,14 @@ class ForkingGRPOConfig(GRPOConfig):
         log_entropy (`bool`, *optional*, defaults to `False`):
             Whether to write tokens, their entropies and kept flags beside the logged completions. Needs
             `log_completions=True`.
+        dynamic_sampling (`bool`, *optional*, defaults to `False`):
+            Whether to replace groups whose rewards are all equal by answers to fresh prompts, as in
+            [DAPO](https://huggingface.co/papers/2503.14476), until every group of a rollout batch teaches. The paper
+            trains so. With `num_train_epochs` training ends when that many passes over the prompts are used up; with
+            `max_steps` another pass begins.
+        dynamic_sampling_max_rounds (`int`, *optional*, defaults to `10`):
+            Most rounds of generation for one rollout batch, the first included. When they run out, what was found is
+            trained.
 
         > Parameters with other defaults than in [`~trl.GRPOConfig`]
 
@@ -101,6 +109,13 @@ class ForkingGRPOConfig(GRPOConfig):
             "`log_completions`."
         },
     )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={"help": "Whether to replace groups whose rewards are all equal by answers to fresh prompts (DAPO)."},
+    )
+    dynamic_sampling_max_rounds: int = field(
+        default=10, metadata={"help": "Most rounds of generation for one rollout batch, the first included."}
+    )
     loss_type: str = field(default="dapo", metadata={"help": "Loss type of TRL; the paper trains with `dapo`."})
     epsilon_high: float | None = field(
         default=0.28, metadata={"help": "Upper clip range; DAPO's clip-higher is `0.28`."}
@@ -133,6 +148,12 @@ class ForkingGRPOConfig(GRPOConfig):
         _check_choice("loss_normalizer", self.loss_normalizer, LOSS_NORMALIZERS)
         _check_choice("loss_type", self.loss_type, tuple(NORMALIZER_EXTENT))
         _check_choice("importance_sampling_level", self.importance_sampling_level, ("token", "sequence"))
+        max_rounds = self.dynamic_sampling_max_rounds
+        if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
+            raise ValueError(
+                f"dynamic_sampling_max_rounds must be a whole number of at least 1, but it is {max_rounds!r}: set it to "
+                "10, or dynamic_sampling=False for one round."
+            )
         if self.token_selection == "low_entropy" and not self.drops_tokens:
             raise ValueError(
                 "token_selection='low_entropy' trains the tokens outside the top share, and with "

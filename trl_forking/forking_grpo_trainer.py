@@ -5,7 +5,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.logging import get_logger
@@ -14,11 +14,15 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id
 
-from .checks import check_fused_head, check_prompt_column, check_rewards, make_bias_finite
+from .checks import check_fused_head, check_num_prompts, check_prompt_column, check_rewards, make_bias_finite
+from .dynamic_sampling import DynamicSampler, FilledRollout, find_useful_groups
 from .entropy_log import build_entropy_columns
 from .forking_grpo_config import ForkingGRPOConfig
 from .metrics import compute_selection_metrics, find_clipped
 from .model_card import add_forking_section
+from .progress import load_progress, resolve_checkpoint, save_progress
+from .prompt_stream import ResumableSampler
+from .rollout_tape import Answer, RolloutTape, RoundRecorded
 from .selection import (
     NORMALIZER_EXTENT,
     compute_loss_weights,
@@ -135,6 +139,9 @@ class ForkingGRPOTrainer(GRPOTrainer):
         self._is_sparse = args.sparse_update and args.drops_tokens and obstacle is None
         if args.sparse_update and args.drops_tokens and obstacle is not None:
             logger.warning(f"All tokens are computed, because {obstacle}.")
+        self._tape = RolloutTape()
+        self._useful_groups = torch.empty(0, dtype=torch.bool)  # of all ranks' last rollout
+        self._sampler = DynamicSampler.from_trainer(self) if args.dynamic_sampling else None
 
     def _check_inputs(self, *args, **kwargs) -> None:
         """Check what can be checked before the model is loaded."""
@@ -144,6 +151,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
             check_prompt_column(passed.get("eval_dataset"), "eval_dataset")
             if passed.get("rollout_func") is None:  # it may add columns that the rewards read
                 check_rewards(passed["reward_funcs"], passed["train_dataset"])
+        check_num_prompts(passed["train_dataset"], passed["args"])
         if not isinstance(passed["model"], str):
             check_fused_head(passed["model"])
 
@@ -160,6 +168,9 @@ class ForkingGRPOTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, model, *args, compute_entropy=False, **kwargs):
         """Score as TRL does and let an observer see the scores; the fused head computes the entropies in any case."""
+        if self._tape.is_recording:  # a round is judged by its rewards: most of its answers may never be trained
+            unknown = torch.zeros(args[0].size(0), args[2], device=args[0].device)
+            return unknown, unknown, None
         observer, chosen = self._observer, self._chosen
         sparse = nullcontext() if chosen is None else score_only(self.accelerator.unwrap_model(model), chosen)
         with sparse:
@@ -194,9 +205,89 @@ class ForkingGRPOTrainer(GRPOTrainer):
         self.model.train(training)
         return entropies
 
+    # Dynamic sampling --------------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset=None):
+        return ResumableSampler(super()._get_train_sampler(dataset), lambda: int(self.state.epoch or 0))
+
+    def _generate(self, prompts):
+        if self._tape.played is not None:
+            return self._tape.played
+        generated = super()._generate(prompts)
+        self._tape.prompts, self._tape.generated = prompts, generated
+        return generated
+
+    def _calculate_rewards(self, inputs, *args):
+        rewards_per_func = self._tape.played_rewards
+        if rewards_per_func is None:
+            rewards_per_func = super()._calculate_rewards(inputs, *args)
+        self._useful_groups = find_useful_groups(
+            rewards_per_func, self.reward_weights, self._group_size, self.multi_objective_aggregation
+        )
+        if self._tape.is_recording:
+            self._tape.rewards_per_func = rewards_per_func
+            raise RoundRecorded
+        return rewards_per_func
+
+    def _fill_rollout(self) -> FilledRollout:
+        """Generate until every group of the rollout batch teaches."""
+
+        def answer_rows(rows: list[dict[str, Any]]) -> tuple[list[Answer], torch.Tensor, torch.Tensor]:
+            answers = self._tape.record(self, rows, super(ForkingGRPOTrainer, self)._generate_and_score_completions)
+            return answers, self._tape.rewards_per_func, self._useful_groups
+
+        metrics = self._metrics["train"]
+        lengths = {name: len(values) for name, values in metrics.items()}
+        rollout = cast(DynamicSampler, self._sampler).fill(answer_rows)
+        for name, values in metrics.items():  # TRL's own stay those of the first round, as without dynamic sampling
+            del values[lengths.get(name, 0) + 1 :]
+        for name, value in rollout.metrics.items():
+            metrics[f"forking/{name}"].append(value)
+        metrics["forking/prompts_consumed"] = [rollout.metrics["prompts_consumed"]]  # a count, not to be averaged
+        sampled = rollout.sampled_rewards
+        totals = (sampled * self.reward_weights.to(sampled.device)).nansum(1)
+        metrics["forking/sampled_reward"].append(totals[~sampled.isnan().all(1)].mean().item())
+        if not rollout.is_full:
+            logger.warning_once(
+                f"Step {self.state.global_step}: groups with equal rewards are left after "
+                f"{rollout.metrics['sampling_rounds']} rounds of dynamic sampling. They train nothing: choose prompts of "
+                "middling difficulty, or raise num_generations or dynamic_sampling_max_rounds. (Said once.)"
+            )
+        return rollout
+
+    def training_step(self, model, inputs, num_items_in_batch):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        is_rollout_trained = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
+        if is_rollout_trained and self.accelerator.sync_gradients and self._sampler is not None:
+            self.control.should_training_stop |= self._sampler.is_exhausted
+        return loss
+
+    # Resume ------------------------------------------------------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        return super().train(resolve_checkpoint(resume_from_checkpoint, self.args.output_dir), *args, **kwargs)
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        save_progress(self, output_dir)
+        self.accelerator.wait_for_everyone()  # what is written next marks the checkpoint as complete
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            load_progress(self, checkpoint)
+
     # Selection ---------------------------------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs):
+        if self._sampler is None or self._mode == "eval":
+            return self._complete_rollout(inputs)
+        rollout = self._fill_rollout()
+        with self._tape.playing(self, rollout.answers, rollout.rewards_per_func):
+            return self._complete_rollout([answer.inputs for answer in rollout.answers])
+
+    def _complete_rollout(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make a rollout batch as TRL does, and add entropies and kept tokens to it."""
         seen: list[torch.Tensor] = []
         # Where TRL scores the rollout itself, its entropies are taken. With a KL term the pass it makes may be that of
         # the reference model; then, and where it makes none, the rollout is scored here.
@@ -205,6 +296,10 @@ class ForkingGRPOTrainer(GRPOTrainer):
         num_rows = len(batch["completion_ids"])
         first_row = self.accelerator.process_index * num_rows
         batch["row_ids"] = torch.arange(first_row, first_row + num_rows, device=batch["completion_ids"].device)
+        if self.args.drops_tokens or self._sampler is not None:
+            # Equal rewards can differ from their mean in the last bit, and TRL would train on that.
+            teaches = self._useful_groups.repeat_interleave(self._group_size).to(batch["row_ids"].device)
+            batch["advantages"] = batch["advantages"] * teaches[batch["row_ids"]]
         chooses_now = self.args.drops_tokens and self.args.selection_scope != "micro_batch"
         if chooses_now or self.args.log_entropy:
             if seen:
@@ -273,6 +368,10 @@ class ForkingGRPOTrainer(GRPOTrainer):
     @property
     def _mode(self) -> str:
         return "train" if self.model.training else "eval"
+
+    @property
+    def _group_size(self) -> int:
+        return self.num_generations if self._mode == "train" else self.num_generations_eval
 
     # Loss --------------------------------------------------------------------------------------------------------------
 
