@@ -82,6 +82,7 @@ def build_trainer(
     rollout_func: Callable | None = replay_fixed_answers,
     reward_funcs: Any = reward_fixed,
     trainer_kwargs: dict[str, Any] | None = None,
+    train_dataset: Any = None,
     **config: Any,
 ) -> Any:
     """A trainer whose one step covers the 64 fixed answers; with plain SGD its weight change is the gradient."""
@@ -108,7 +109,7 @@ def build_trainer(
         model=build_model() if model is None else model,
         reward_funcs=reward_funcs,
         args=config_class(output_dir, **(settings | config)),
-        train_dataset=build_dataset(),
+        train_dataset=build_dataset() if train_dataset is None else train_dataset,
         processing_class=build_tokenizer(),
         rollout_func=rollout_func,
         **(trainer_kwargs or {}),

@@ -122,9 +122,11 @@ def fill_batch(
     """
     Generate groups until a rollout batch is full of those that teach, or the rounds or the prompts run out.
 
-    The first round fills every slot. A dead group gives up its slot to the next useful one: each further round takes as
-    many fresh prompts as there are dead slots, so that what it finds has a place. Slots that are still dead at the end
-    take the last dead groups. Which slot a group has depends on the order of the stream alone, not on the ranks.
+    The first round fills every slot. A dead group gives up its slot to the next useful one: each further round takes
+    enough fresh prompts to fill the dead slots if as many teach as did so far. (As many prompts as dead slots would find
+    no group too many, but take twice as many rounds, and on a GPU a small round takes as long as a large one.) Slots
+    that are still dead at the end take the last dead groups. Which slot a group has depends on the order of the stream
+    alone, not on the ranks.
 
     Args:
         num_groups (`int`):
@@ -139,14 +141,15 @@ def fill_batch(
             Number of groups that the ranks can share evenly; every round is a multiple of it.
 
     Returns:
-        [`Filling`]: the groups of the batch. Useful groups beyond its size, which a `multiple` above 1 may bring, have
-        their prompts put back into the stream.
+        [`Filling`]: the groups of the batch. Useful groups beyond its size have their prompts put back into the stream:
+        they are answered again, by the policy of the next rollout.
 
     Example:
     ```python
-    >>> filling = fill_batch(3, 10, PromptStream(100, seed=0, shuffle=False), lambda prompts: [p > 1 for p in prompts])
-    >>> filling.slots  # prompts 3, 4 and 2
-    [(1, 0), (1, 1), (0, 2)]
+    >>> stream = PromptStream(100, seed=0, shuffle=False)
+    >>> filling = fill_batch(3, 10, stream, lambda prompts: [prompt > 1 for prompt in prompts])
+    >>> filling.slots, stream.put_back  # prompts 3, 4 and 2; 5 comes again
+    ([(1, 0), (1, 1), (0, 2)], [5])
     ```
     """
     slots: list[tuple[int, int] | None] = [None] * num_groups
@@ -154,12 +157,12 @@ def fill_batch(
     dead: list[tuple[int, int]] = []
     put_back: list[int] = []
     while None in slots and len(rounds) < max_rounds:
-        count = math.ceil(slots.count(None) / multiple)
+        count = _choose_size(slots.count(None), num_groups, rounds, multiple)
         if rounds:  # the first round is not optional
-            count = int(min(count, stream.count_remaining() // multiple))
-        if count < 1:
+            count = int(min(count, stream.count_remaining() // multiple * multiple))
+        if count == 0:
             break
-        prompts = stream.take(count * multiple)
+        prompts = stream.take(count)
         useful = roll_out(prompts)
         for group, teaches in enumerate(useful):
             place = (len(rounds), group)
@@ -174,6 +177,13 @@ def fill_batch(
     stream.put_back = put_back + stream.put_back
     last_dead = iter(dead[len(dead) - slots.count(None) :])
     return Filling([next(last_dead) if slot is None else slot for slot in slots], rounds, put_back)
+
+
+def _choose_size(num_missing: int, num_groups: int, rounds: list[list[bool]], multiple: int) -> int:
+    """Choose how many groups to generate for those that are missing, at most as many as the batch has."""
+    num_useful, num_generated = sum(map(sum, rounds)), sum(map(len, rounds))
+    expected = math.ceil(num_missing * num_generated / num_useful) if num_useful else num_groups
+    return min(math.ceil(expected / multiple) * multiple, num_groups)
 
 
 @dataclass
