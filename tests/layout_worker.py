@@ -7,11 +7,12 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 
 import torch
 from launch import leave_together
 from peft import LoraConfig
-from tiny import build_trainer, compute_weight_change, reward_second_half
+from tiny import build_trainer, compute_weight_change, reward_fixed, reward_second_half
 
 
 def main() -> None:
@@ -27,12 +28,27 @@ def resolve(settings: dict) -> dict:
     settings = dict(settings)
     if settings.pop("first_rank_is_dead", False):
         settings["reward_funcs"] = reward_second_half
+    if "fault_rank" in settings:
+        settings["reward_funcs"] = build_faulty_reward(settings.pop("fault_rank"))
     if settings.pop("lora", False):
         peft_config = LoraConfig(
             r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
         )
         settings["trainer_kwargs"] = {"peft_config": peft_config}
     return settings
+
+
+def build_faulty_reward(rank: int) -> Callable:
+    """A reward that fails in one process, in the second round of generation."""
+    calls = []
+
+    def reward(completion_ids, number, **kwargs):
+        calls.append(number)
+        if len(calls) > 1 and int(os.environ["RANK"]) == rank:
+            raise RuntimeError(f"the judge of rank {rank} is gone")
+        return reward_fixed(completion_ids, number)
+
+    return reward
 
 
 def run_step(settings: dict) -> dict:

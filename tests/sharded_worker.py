@@ -16,6 +16,8 @@ from launch import leave_together
 from layout_worker import resolve
 from tiny import build_trainer
 
+from trl_forking import ForkingGRPOConfig
+
 
 def build_settings(strategy: str) -> dict:
     """Arguments that make Transformers use a strategy on CPUs."""
@@ -44,11 +46,22 @@ def set_deepspeed_environment(strategy: str) -> None:
     os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path)}
 
 
-def read_weights(model: torch.nn.Module, strategy: str) -> torch.Tensor:
+def pretend_fsdp2() -> None:
+    """Make accelerate shard: it calls any run on CPUs MULTI_CPU and would not, without a word."""
+    post_init = ForkingGRPOConfig.__post_init__
+
+    def with_fsdp(self):
+        post_init(self)
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+    ForkingGRPOConfig.__post_init__ = with_fsdp
+
+
+def read_weights(model: torch.nn.Module) -> torch.Tensor:
     """All weights as one vector, gathered from the shards."""
     parameters = list(model.parameters())
     gather = nullcontext()
-    if strategy == "zero3":
+    if any(hasattr(parameter, "ds_id") for parameter in parameters):  # ZeRO-3
         import deepspeed
 
         gather = deepspeed.zero.GatheredParameters(parameters)
@@ -60,10 +73,10 @@ def read_weights(model: torch.nn.Module, strategy: str) -> torch.Tensor:
 def run_step(strategy: str, settings: dict) -> dict:
     settings = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4} | settings
     trainer = build_trainer(tempfile.mkdtemp(), **build_settings(strategy), **resolve(settings))
-    before = read_weights(trainer.model, "ddp")  # still whole: a model is sharded when training starts
+    before = read_weights(trainer.model)
     trainer.train()
     return {
-        "gradient": before - read_weights(trainer.model, strategy),
+        "gradient": before - read_weights(trainer.model),
         "loss": trainer.state.log_history[0]["loss"],
         "is_sparse": trainer._is_sparse,
         "distributed_type": trainer.accelerator.distributed_type.value,
@@ -78,16 +91,7 @@ def main() -> None:
     if strategy.startswith("zero"):
         set_deepspeed_environment(strategy)
     if strategy == "fsdp2":
-        from trl_forking import ForkingGRPOConfig
-
-        post_init = ForkingGRPOConfig.__post_init__
-
-        def with_fsdp(self):
-            post_init(self)
-            # accelerate calls any run on CPUs MULTI_CPU and would not shard it, without a word.
-            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-
-        ForkingGRPOConfig.__post_init__ = with_fsdp
+        pretend_fsdp2()
     records = [run_step(strategy, settings) for settings in all_settings]
     if int(os.environ.get("RANK", 0)) == 0:
         torch.save(records, output_file)

@@ -69,7 +69,8 @@ def reward_second_half(completion_ids: list[list[int]], number: list[int], **kwa
 def replay_fixed_answers(prompts: list[str], trainer: Any) -> dict[str, Any]:
     """A `rollout_func`: the same answer to a prompt whatever process and step asks for it."""
     numbers = {prompt: number for number, prompt in enumerate(build_dataset()["prompt"])}
-    answers = [build_answer(numbers[prompt], index % NUM_GENERATIONS) for index, prompt in enumerate(prompts)]
+    first = trainer.accelerator.process_index * len(prompts)  # a group may lie on two ranks
+    answers = [build_answer(numbers[prompt], index % NUM_GENERATIONS) for index, prompt in enumerate(prompts, first)]
     prompt_ids = [trainer.processing_class(prompt)["input_ids"] for prompt in prompts]
     return {"prompt_ids": prompt_ids, "completion_ids": answers, "logprobs": None}
 
