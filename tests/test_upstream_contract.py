@@ -2,10 +2,12 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 import torch
-from tiny import LOSS_TYPES, build_trainer, roll_out
+from tiny import LOSS_TYPES, NUM_GENERATIONS, NUM_PROMPTS, build_trainer, roll_out
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
@@ -174,3 +176,92 @@ def test_model_card_has_the_places_we_write_to(tmp_path):
     card = (tmp_path / "README.md").read_text()
     assert "### Framework versions" in card, "TRL's card template lost the heading '### Framework versions'."
     assert GRPOTrainer._paper["title"] in card, "TRL no longer writes GRPOTrainer._paper into the card."
+
+
+# Dynamic sampling and resuming ----------------------------------------------------------------------------------------
+
+
+class Listener(GRPOTrainer):
+    """Notes what the two methods that make a rollout return, and in which order they and the scoring are called."""
+
+    calls, returned = [], {}
+
+    def _generate(self, prompts):
+        self.calls.append("_generate")
+        self.returned["_generate"] = super()._generate(prompts)
+        return self.returned["_generate"]
+
+    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+        self.calls.append("score")
+        return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        self.calls.append("_calculate_rewards")
+        self.returned["_calculate_rewards"] = super()._calculate_rewards(
+            inputs, prompts, completions, completion_ids_list
+        )
+        return self.returned["_calculate_rewards"]
+
+
+def test_a_rollout_is_made_by_two_methods(tmp_path):
+    trainer = build_trainer(tmp_path, **TRL | {"trainer_class": Listener}, **ONE_BATCH, num_iterations=2)
+    trainer.calls, trainer.returned = [], {}
+    roll_out(trainer)
+    assert trainer.calls == ["_generate", "score", "_calculate_rewards"], (
+        "TRL's GRPOTrainer._generate_and_score_completions no longer calls _generate, the scoring function and then "
+        f"_calculate_rewards, each once, but {trainer.calls}."
+    )
+    generated = trainer.returned["_generate"]
+    prompt_ids, completion_ids, tool_mask, completions, logprobs, extra_fields, images, tool_images = generated
+    lists = (prompt_ids, completion_ids, completions)
+    assert all(isinstance(value, list) and len(value) == 64 for value in lists), (
+        "TRL's GRPOTrainer._generate no longer returns lists with an entry per answer."
+    )
+    assert (tool_mask, logprobs, extra_fields, images, tool_images) == (None, None, {}, None, []), (
+        "TRL's GRPOTrainer._generate no longer returns (prompt_ids, completion_ids, tool_mask, completions, logprobs, "
+        "extra_fields, images, tool_images)."
+    )
+    assert trainer.returned["_calculate_rewards"].shape == (64, 1), (
+        "TRL's GRPOTrainer._calculate_rewards no longer returns the rewards of all processes, (answers, functions)."
+    )
+
+
+def test_attributes_of_a_rollout_are_there(tmp_path):
+    trainer = build_trainer(tmp_path, **TRL, **ONE_BATCH)
+    assert trainer.environment_factories is None and dict(trainer._pending_extra_logs) == {}, (
+        "TRL's GRPOTrainer no longer keeps environment_factories and _pending_extra_logs."
+    )
+    assert (trainer._step, trainer._buffered_inputs, trainer.num_generations_eval) == (0, None, NUM_GENERATIONS), (
+        "TRL's GRPOTrainer no longer keeps _step, _buffered_inputs and num_generations_eval."
+    )
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    for line in ("self._environment_pool[name]", "self.environment_factories[name]()", ".reset(**"):
+        assert line in source, f"TRL's GRPOTrainer no longer sets environments up by {line}."
+
+
+def test_sampler_draws_one_permutation_an_epoch_from_one_generator(tmp_path):
+    sampler = build_trainer(tmp_path, **TRL, shuffle_dataset=True)._get_train_sampler()
+    assert (sampler.shuffle, sampler.seed, sampler.num_samples) == (True, 42, NUM_PROMPTS)
+    generator = torch.Generator().manual_seed(42)
+    for _ in range(2):
+        order = list(dict.fromkeys(sampler))
+        assert order == torch.randperm(NUM_PROMPTS, generator=generator).tolist(), (
+            "TRL's RepeatSampler no longer draws the order of every epoch from one generator seeded with args.seed."
+        )
+
+
+def test_state_of_the_trainer_is_written_last(tmp_path):
+    """`resolve_checkpoint` takes a checkpoint with a readable trainer state for a complete one."""
+    seen = []
+
+    class Saver(GRPOTrainer):
+        def _save_rng_state(self, output_dir):
+            super()._save_rng_state(output_dir)
+            seen.append({path.name for path in Path(output_dir).iterdir()})
+
+    trainer = build_trainer(tmp_path, **TRL | {"trainer_class": Saver}, save_strategy="steps", save_steps=1)
+    trainer.train()
+    saved = {path.name for path in (tmp_path / "checkpoint-1").iterdir()}
+    assert saved - seen[0] == {TRAINER_STATE_NAME}, (
+        f"Transformers writes {sorted(saved - seen[0])} after _save_rng_state, and no longer {TRAINER_STATE_NAME} alone."
+    )
