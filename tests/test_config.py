@@ -94,3 +94,17 @@ def test_refused_combinations_name_field_and_remedy(tmp_path, settings, sentence
 @pytest.mark.parametrize("settings", [{"beta": 0.001}, {"entropy_coef": 0.01}, {"use_adaptive_entropy": True}])
 def test_all_tokens_may_be_trained_with_any_of_trls_terms(tmp_path, settings):
     build(tmp_path, top_entropy_quantile=1.0, **settings)
+
+
+@pytest.mark.parametrize(("size", "remedy"), [(7, "set num_generations to 4 or 8"), (3, "to 2 or 4"), (65, "to 64")])
+def test_group_size_that_divides_nothing_names_its_neighbours(tmp_path, size, remedy):
+    with pytest.raises(ValueError, match=f"num_generations={size} does not divide a rollout of 64 answers") as error:
+        ForkingGRPOConfig(
+            tmp_path, num_generations=size, per_device_train_batch_size=8, steps_per_generation=8, use_cpu=True
+        )
+    assert remedy in str(error.value)
+
+
+def test_other_errors_of_trl_stay_as_they_are(tmp_path):
+    with pytest.raises(ValueError, match="at least 2 generations"):
+        ForkingGRPOConfig(tmp_path, num_generations=1, use_cpu=True)

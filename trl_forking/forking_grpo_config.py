@@ -128,12 +128,28 @@ class ForkingGRPOConfig(GRPOConfig):
         if self.bf16 is None:  # type: ignore[has-type]
             # TRL's default is bfloat16 everywhere, which ends with an error on a machine without a GPU.
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise self._explain_group_size() or error from None
 
     @property
     def drops_tokens(self) -> bool:
         """Whether any token is left out of the loss; if not, training is plain GRPO."""
         return self.top_entropy_quantile < 1.0
+
+    def _explain_group_size(self) -> ValueError | None:
+        """Say which group sizes a rollout can be divided into; TRL says only that this one is none of them."""
+        size, total = self.num_generations, self.generation_batch_size  # type: ignore[has-type]
+        if not (isinstance(size, int) and isinstance(total, int) and size > 1 and total > 1 and total % size):
+            return None
+        divisors = [number for number in range(2, total + 1) if total % number == 0]
+        below, above = [n for n in divisors if n < size][-1:], [n for n in divisors if n > size][:1]
+        return ValueError(
+            f"num_generations={size} does not divide a rollout of {total} answers (per_device_train_batch_size="
+            f"{self.per_device_train_batch_size} x {self.world_size} process(es) x steps_per_generation="
+            f"{self.steps_per_generation}): set num_generations to {' or '.join(map(str, below + above))}."
+        )
 
     def _check_fields(self) -> None:
         rho = self.top_entropy_quantile
