@@ -190,6 +190,23 @@ def test_several_steps_train_one_rollout(tmp_path):
     assert not any(is_dead(number) for batch in batches for number in batch["numbers"])
 
 
+def test_only_the_trained_batch_is_scored(tmp_path):
+    """Rounds are judged by their rewards: log-probabilities and entropies are computed once a rollout."""
+    trainer = build(tmp_path, num_iterations=2, max_steps=4)
+    passes, forward = [], trainer.model.base_model.forward
+
+    def count(*args, **kwargs):
+        passes.append(torch.is_grad_enabled())
+        return forward(*args, **kwargs)
+
+    trainer.model.base_model.forward = count
+    trainer.train()
+    assert passes.count(False) == 2 * 2  # two rollouts in two micro-batches each
+    assert (
+        sum(entry["forking/sampling_rounds"] for entry in get_logs(trainer) if "forking/sampling_rounds" in entry) > 2
+    )
+
+
 def test_evaluation_is_left_alone(tmp_path):
     rewards = Recorder()
     trainer = build(tmp_path, reward_funcs=rewards, trainer_kwargs={"eval_dataset": build_dataset()})
