@@ -73,9 +73,7 @@ def run(dynamic_sampling: bool, max_steps: int, seed: int, num_problems: int) ->
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     problems = make_countdown_dataset("eval", num_problems=num_problems, seed=seed)
     evaluation = evaluate_countdown(trainer.model, trainer.processing_class, problems, seed=seed)
-    answers = NUM_PROMPTS * NUM_GENERATIONS * max_steps
-    if dynamic_sampling:
-        answers = int(logs[-1]["forking/prompts_consumed"]) * NUM_GENERATIONS
+    num_groups = sum(NUM_PROMPTS / entry.get("forking/groups_kept", 1.0) for entry in logs)  # every batch was filled
     return {
         "dynamic_sampling": dynamic_sampling,
         "seed": seed,
@@ -85,7 +83,7 @@ def run(dynamic_sampling: bool, max_steps: int, seed: int, num_problems: int) ->
             entry.get("forking/dead_groups", entry["frac_reward_zero_std"]) for entry in logs
         ),
         "rounds": statistics.fmean(entry.get("forking/sampling_rounds", 1) for entry in logs),
-        "answers": answers,
+        "answers": round(num_groups) * NUM_GENERATIONS,
         "seconds": seconds,
     }
 
