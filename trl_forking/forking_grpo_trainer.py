@@ -411,6 +411,9 @@ class ForkingGRPOTrainer(GRPOTrainer):
             inputs["batch_weight"].item() if keeps_count else 1.0,
         )
         inputs["advantages"] = inputs["advantages"].unsqueeze(1) * kept * weights
+        if "importance_sampling_ratio" in inputs and self.loss_type != "vespo":  # which takes no product with it
+            # Without an upper bound the ratio to vLLM's probability can be infinite, and times an advantage of 0 NaN.
+            inputs["importance_sampling_ratio"] = torch.where(kept, inputs["importance_sampling_ratio"], 1.0)
         if self._is_sparse and "old_per_token_logps" in inputs:
             # Tokens that are not scored come back with 0. Against their old value the ratio could overflow, and
             # infinity times an advantage of 0 is NaN; against 0 it is 1.
