@@ -7,113 +7,152 @@ Train a language model on maths problems, with gradient on its forking tokens on
 
     python examples/train_math.py --config examples/train_math.yaml
     accelerate launch examples/train_math.py --config examples/train_math.yaml --top_entropy_quantile 0.1
+    trl-forking grpo --config cpu_smoke    # a file of examples/recipes; starts accelerate where it is needed
 
 Every flag of `ForkingGRPOConfig`, TRL's `ModelConfig` and `ScriptArguments` can stand in the file or on the command
 line. The reward is 1 for the right answer in \\boxed{}, less the paper's penalty for overlong answers. Left out:
 evaluation, and problems whose answer math-verify can't read.
 """
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any, Literal
 
-from datasets import Dataset, load_dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from trl import ModelConfig, ScriptArguments, get_peft_config, get_quantization_config
-from trl.rewards import accuracy_reward, get_soft_overlong_punishment
+from trl.rewards import get_soft_overlong_punishment
 
-from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
 from trl_forking.arguments import ForkingParser, UserError, exit_on_user_error, require
+from trl_forking.launch import LaunchArguments, choose_config_class
+from trl_forking.math_problems import END_OF_TEXT, drop_long_prompts, load_problems
+from trl_forking.math_reward import math_reward
+from trl_forking.progress import find_last_complete, resolve_checkpoint
+from trl_forking.settings import check_num_processes, describe_batch, format_settings
 
 
-INSTRUCTION = "\nReason step by step, and put the final answer in \\boxed{}."
+EMBEDDED = "countdown"  # dataset_name and model_name_or_path of the task that comes with the package
 
 
 @dataclass
-class MathArguments(ScriptArguments):
-    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file in the folder `model_name_or_path`."})
+class MathArguments(LaunchArguments, ScriptArguments):
+    prompt_template: Literal["chat", "paper"] = field(
+        default="chat", metadata={"help": "`chat`: the model's own; `paper`: the paper's plain text, for base models."}
+    )
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "Leave out problems whose prompt has more tokens."}
+    )
     soft_overlong_cache: int = field(default=0, metadata={"help": "Last tokens of `max_completion_length` that cost."})
+    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file in the folder `model_name_or_path`."})
+
+
+def make_parser(config_class: type[ForkingGRPOConfig], **kwargs: Any) -> ForkingParser:
+    return ForkingParser((MathArguments, config_class, ModelConfig), **kwargs)
 
 
 def check(script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig, source: str) -> None:
-    """Refuse what would fail later, before anything is loaded."""
+    """Refuse values that would fail later, before anything is loaded."""
     if not model_args.model_name_or_path:
         raise UserError(f"{source}: model_name_or_path is missing: give a model of the Hub or a folder.")
     if not script_args.dataset_name:
         raise UserError(f"{source}: dataset_name is missing: give a data set of the Hub or a .jsonl file.")
+    if (script_args.dataset_name == EMBEDDED) != (model_args.model_name_or_path == EMBEDDED):
+        raise UserError(f"{source}: the embedded model knows the embedded task only: set both names to {EMBEDDED}.")
     longest = training_args.max_completion_length
     if not 0 <= script_args.soft_overlong_cache <= longest:
         raise UserError(f"{source}: soft_overlong_cache must be 0 to {longest} (max_completion_length).")
-    require("math_verify", "trl-forking[math]")
-    if model_args.use_peft:
-        require("peft", "trl-forking[peft]")
-    if script_args.gguf_file:
-        require("gguf", "gguf")
+    needed, window = longest + (script_args.max_prompt_length or 1), training_args.vllm_max_model_length
+    if window is not None and window < needed:
+        raise UserError(f"{source}: vllm_max_model_length is {window}: prompt and answer take up to {needed} tokens.")
 
 
-def load_problems(args: MathArguments) -> Dataset:
-    """Make rows of `prompt` (a chat) and `solution` from a JSON-lines file or a data set of the Hub."""
-    from math_verify import parse
-
-    name, hub = args.dataset_name, (args.dataset_name, args.dataset_config)
-    dataset = read_rows(name) if name.endswith(".jsonl") else load_dataset(*hub, split=args.dataset_train_split)
-    columns = dataset.column_names
-    question = next((column for column in ("prompt", "question", "problem") if column in columns), None)
-    answer = next((column for column in ("solution", "answer") if column in columns), None)
-    if not (question and answer):
-        raise UserError(f"{name} has the columns {columns}: name one prompt or question, and one solution or answer.")
-
-    def to_row(row: dict) -> dict:
-        text = row[question]
-        chat = [{"role": "user", "content": text + INSTRUCTION}] if isinstance(text, str) else text
-        return {"prompt": chat, "solution": str(row[answer])}
-
-    # `accuracy_reward` gives None where it can't read the gold answer: that group would cost time and teach nothing.
-    rows = [row for row in map(to_row, dataset) if parse(row["solution"])]
-    if not rows:
-        raise UserError(f"{name}: math-verify can read no answer in the column {answer}: give numbers or LaTeX.")
-    print(f"{name}: {len(rows)} of {len(dataset)} problems have an answer that math-verify can read")
-    return Dataset.from_list(rows)
+def check_packages(args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> None:
+    """Refuse what this machine can't do for want of a package."""
+    needed = {
+        "math_verify": (args.dataset_name != EMBEDDED, "trl-forking[math]"),
+        "peft": (model_args.use_peft, "trl-forking[peft]"),
+        "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "bitsandbytes"),
+        "vllm": (training_args.use_vllm, "trl-forking[vllm]"),
+        "gguf": (args.gguf_file, "gguf"),
+    }
+    for package, (is_needed, install) in needed.items():
+        if is_needed:
+            require(package, install)
 
 
-def read_rows(name: str) -> Dataset:
-    if not Path(name).is_file():
-        raise UserError(f"dataset_name: there is no file {name}: examples/make_gsm_data.py writes one.")
-    rows = []
-    for number, line in enumerate(Path(name).read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{name}:{number}: not a JSON object: write one per line.") from error
-    return Dataset.from_list(rows)
+def find_checkpoint(args: ForkingGRPOConfig) -> str | bool | None:
+    """Return what the trainer resumes from: a folder, or None for a new run, which may not write over another."""
+    folder = str(args.resume_from_checkpoint)  # a flag that may be none, a path, or a word for the newest one
+    if folder.lower() in ("none", "false"):
+        if last := find_last_complete(args.output_dir):
+            raise UserError(
+                f"{last} is of another run: --resume_from_checkpoint true goes on with it, or set output_dir."
+            )
+        return None
+    return resolve_checkpoint(True if folder.lower() in ("true", "last") else folder, args.output_dir)
+
+
+def load_tokenizer(args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> Any:
+    if model_args.model_name_or_path == EMBEDDED:
+        return countdown.load_countdown_tokenizer()
+    kwargs = {"gguf_file": args.gguf_file} if args.gguf_file else {"revision": model_args.model_revision}
+    kwargs |= {"padding_side": "left", "truncation_side": "left", "trust_remote_code": training_args.trust_remote_code}
+    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, **kwargs)
+    if args.prompt_template == "paper" and END_OF_TEXT in tokenizer.get_vocab():
+        tokenizer.eos_token = END_OF_TEXT  # the tokenizers of Qwen3's base models say <|im_end|>
+        if training_args.use_vllm:  # it reads the model's own tokenizer
+            stop = {"stop_token_ids": [tokenizer.eos_token_id]}
+            training_args.generation_kwargs = stop | (training_args.generation_kwargs or {})
+    return tokenizer
 
 
 def load_model(gguf_file: str | None, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> dict:
-    """Return the trainer's `model` and what goes with it; the trainer itself loads anything but GGUF."""
+    """Return the trainer's `model` and what goes with it; the trainer itself loads any model of the Hub but GGUF."""
     name, kwargs = model_args.model_name_or_path, {"dtype": model_args.dtype, "revision": model_args.model_revision}
+    if name == EMBEDDED:
+        return {"model": countdown.load_countdown_model()}
     if gguf_file:  # packed weights can be neither trained nor saved
         kwargs |= {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True)}
-        model = AutoModelForCausalLM.from_pretrained(name, **kwargs)
-        return {"model": model, "processing_class": AutoTokenizer.from_pretrained(name, gguf_file=gguf_file)}
+        return {"model": AutoModelForCausalLM.from_pretrained(name, **kwargs)}
     kwargs |= {"attn_implementation": model_args.attn_implementation} | (training_args.model_init_kwargs or {})
     training_args.model_init_kwargs = kwargs
     return {"model": name, "quantization_config": get_quantization_config(model_args)}
 
 
-if __name__ == "__main__":
-    parser = ForkingParser((MathArguments, ForkingGRPOConfig, ModelConfig))
-    script_args, training_args, model_args = parser.parse_args_and_config()
+def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
+    parser = make_parser(choose_config_class(args))
+    script_args, training_args, model_args = parser.parse_args_and_config(args)
+    source = parser.config_path or "command line"
     with exit_on_user_error(parser.debug):
-        check(script_args, training_args, model_args, parser.config_path or "command line")
+        check(script_args, training_args, model_args, source)
+        if script_args.dry_run:
+            print(f"# {describe_batch(training_args)}\n{format_settings(script_args, training_args, model_args)}")
+            return None
+        check_packages(script_args, training_args, model_args)
+        check_num_processes(script_args.num_processes, training_args, source)
+        checkpoint = find_checkpoint(training_args)
+        tokenizer = load_tokenizer(script_args, training_args, model_args)
+        if script_args.dataset_name == EMBEDDED:
+            reward: Any = countdown.countdown_reward
+            problems = countdown.make_countdown_dataset("train", countdown.NUM_PROBLEMS["train"], training_args.seed)
+        else:
+            hub = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_train_split)
+            reward, problems = math_reward, load_problems(*hub, template=script_args.prompt_template)
         overlong = get_soft_overlong_punishment(training_args.max_completion_length, script_args.soft_overlong_cache)
         trainer = ForkingGRPOTrainer(
             args=training_args,
-            reward_funcs=[accuracy_reward, overlong],
-            train_dataset=load_problems(script_args),
+            reward_funcs=[reward, overlong],
+            train_dataset=drop_long_prompts(problems, tokenizer, script_args.max_prompt_length),
+            processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
             **load_model(script_args.gguf_file, training_args, model_args),
         )
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.accelerator.print(describe_batch(training_args))
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"Saved to {training_args.output_dir}")
     trainer.accelerator.end_training()
+    return trainer
+
+
+if __name__ == "__main__":
+    main()

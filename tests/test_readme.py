@@ -50,7 +50,8 @@ def test_every_command_is_run_somewhere():
         "make quality": ".github/workflows/quality.yml",
         "pip install": "tests/test_packaging.py",
         "python examples/train_math.py": "tests/test_train_math.py",
-        "accelerate launch examples/train_math.py": "tests/test_train_math.py",
+        "accelerate launch --config_file": "tests/test_recipes.py",
+        "trl-forking grpo": "tests/test_launch_command.py",
     }
     commands = [line.split("#")[0].strip() for block in find_blocks("bash") for line in block.splitlines()]
     for command in filter(None, commands):
@@ -83,5 +84,6 @@ def test_metrics_page_names_every_metric():
 
     page = (ROOT / "docs" / "metrics.md").read_text()
     names = ["threshold", "kept_fraction", "counted_fraction", "entropy_share", "clip_fraction"]
+    names += ["sampling_rounds", "dead_groups", "groups_kept", "prompts_consumed", "sampled_reward"]
     names += ["selected_entropy_mean", "dropped_entropy_mean", *(f"_p{p}" for p in PERCENTILES)]
     assert all(f"{name}`" in page for name in names)

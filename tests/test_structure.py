@@ -18,9 +18,9 @@ LAYERS = [
     {"checks", "entropy_log", "model_card", "progress", "prompt_stream", "rollout_tape"},
     {"sparse_update", "dynamic_sampling"},
     {"forking_grpo_trainer"},
-    {"countdown", "arguments"},
-    {"countdown_warm_start", "batch", "math_problems"},
-    {"demo", "launch"},
+    {"countdown", "arguments", "math_worker"},
+    {"countdown_warm_start", "settings", "math_reward"},
+    {"demo", "launch", "math_problems"},
     {"cli"},
 ]
 

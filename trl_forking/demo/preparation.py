@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..arguments import UserError, require
 from ..countdown import (
@@ -18,6 +17,7 @@ from ..countdown import (
 )
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..forking_grpo_trainer import ForkingGRPOTrainer
+from ..progress import find_last_complete
 
 
 SETTINGS_FILE, RESULTS_FILE = "demo.json", "results.json"
@@ -142,13 +142,13 @@ def _choose_folder(arguments: DemoArguments) -> Path:
 
 def _find_newest_run() -> Path | None:
     runs = [path.parent for path in _DEFAULT_FOLDER.parent.glob(f"demo*/{SETTINGS_FILE}")]
-    runs = [run for run in runs if get_last_checkpoint(str(run))] or runs
+    runs = [run for run in runs if find_last_complete(str(run))] or runs
     unfinished = [run for run in runs if not (run / RESULTS_FILE).exists()]
     return max(unfinished or runs, key=lambda run: (run / SETTINGS_FILE).stat().st_mtime, default=None)
 
 
 def _read_settings(arguments: DemoArguments, folder: Path) -> tuple[DemoArguments, str]:
-    checkpoint = get_last_checkpoint(str(folder))
+    checkpoint = find_last_complete(str(folder))
     if checkpoint is None:
         raise UserError(f"--resume: {folder} has no checkpoint; start a new run without --resume.")
     saved = json.loads((folder / SETTINGS_FILE).read_text())
