@@ -216,8 +216,8 @@ def check_fused_head(model: PreTrainedModel) -> None:
             Model to train.
 
     Raises:
-        `ValueError`: if the model has no backbone apart from itself or no output embedding, or this TRL's head cannot
-            run on this machine; the message names which.
+        `ValueError`: if the model has no backbone apart from itself, no output embedding or an adapter on it, or this
+            TRL's head cannot run on this machine; the message names which.
 
     Example:
     ```python
@@ -239,6 +239,59 @@ def check_fused_head(model: PreTrainedModel) -> None:
     embeddings = causal_model.get_output_embeddings()
     if getattr(embeddings, "weight", None) is None:
         raise ValueError(f"{name} has no output embedding for TRL's fused LM head to score with: {remedy}.")
+    if hasattr(embeddings, "base_layer"):  # TRL looks for it in a PeftModel only
+        raise ValueError(
+            f"The adapter on the output embedding (lm_head) of {name} is left out by TRL's fused LM head, which reads "
+            "the plain weight: take lm_head out of target_modules, or put it into modules_to_save."
+        )
+    if hasattr(embeddings, "token_adapter"):
+        raise ValueError(
+            f"The output embedding of {name} is trained by trainable_token_indices, which TRL's fused LM head cannot "
+            "read: put the embedding into modules_to_save."
+        )
+
+
+def check_trainable(model: torch.nn.Module) -> None:
+    """
+    Check that there is something to train.
+
+    Args:
+        model (`torch.nn.Module`):
+            Model with its adapter, if any.
+
+    Raises:
+        `ValueError`: if no parameter requires a gradient, as in an adapter that was loaded for inference.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> check_trainable(torch.nn.Linear(2, 2))
+    ```
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            "No parameter of the model requires a gradient, so there is nothing to train: load an adapter with "
+            "PeftModel.from_pretrained(..., is_trainable=True)."
+        )
+
+
+def keep_4_bit_weights(model: torch.nn.Module) -> None:
+    """
+    Stop bitsandbytes from repacking 4-bit weights on a CPU at the first evaluation: no gradient comes through after.
+
+    Args:
+        model (`torch.nn.Module`):
+            Model to train; without such weights it stays as it is.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> keep_4_bit_weights(torch.nn.Linear(2, 2))
+    ```
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def make_bias_finite(model: PreTrainedModel) -> None:

@@ -14,7 +14,15 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id
 
-from .checks import check_fused_head, check_num_prompts, check_prompt_column, check_rewards, make_bias_finite
+from .checks import (
+    check_fused_head,
+    check_num_prompts,
+    check_prompt_column,
+    check_rewards,
+    check_trainable,
+    keep_4_bit_weights,
+    make_bias_finite,
+)
 from .dynamic_sampling import DynamicSampler, FilledRollout, find_useful_groups
 from .entropy_log import build_entropy_columns
 from .forking_grpo_config import ForkingGRPOConfig
@@ -121,7 +129,9 @@ class ForkingGRPOTrainer(GRPOTrainer):
         self._check_inputs(model, reward_funcs, args, train_dataset, *trainer_args, **trainer_kwargs)
         super().__init__(model, reward_funcs, args, train_dataset, *trainer_args, **trainer_kwargs)
         check_fused_head(self.model)
+        check_trainable(self.model)
         make_bias_finite(self.model)
+        keep_4_bit_weights(self.model)
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
         self._observer: ScoreObserver | None = None
         self._chosen: torch.Tensor | None = None
