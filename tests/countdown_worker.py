@@ -40,10 +40,11 @@ def replay_searches(prompts: list[str], trainer) -> dict:
     return {"prompt_ids": tokenizer(prompts)["input_ids"], "completion_ids": completion_ids, "logprobs": None}
 
 
-def build_trainer(strategy: str, settings: dict, num_processes: int, **config) -> ForkingGRPOTrainer:
+def build_trainer(strategy: str, settings: dict, num_processes: int) -> ForkingGRPOTrainer:
+    config = settings.get("config", {})
     per_device = NUM_PROMPTS * NUM_GENERATIONS // num_processes // 2
     args = ForkingGRPOConfig(
-        tempfile.mkdtemp(),
+        settings.get("folder") or tempfile.mkdtemp(),
         **{
             "dynamic_sampling": True,
             "per_device_train_batch_size": per_device,
@@ -92,14 +93,14 @@ def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
 
     trainer._complete_rollout = record
     before = read_weights(trainer.model)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=settings.get("checkpoint"))
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     return {
         "weights": read_weights(trainer.model),
         "change": (read_weights(trainer.model) - before).abs().max().item(),
         "losses": [entry["loss"] for entry in logs],
-        "rounds": [entry["forking/sampling_rounds"] for entry in logs],
-        "prompts_consumed": logs[-1]["forking/prompts_consumed"],
+        "rounds": [entry.get("forking/sampling_rounds") for entry in logs],
+        "prompts_consumed": logs[-1].get("forking/prompts_consumed"),
         "dead_trained": dead_trained,
         "distributed_type": trainer.accelerator.distributed_type.value,
         "num_processes": trainer.accelerator.num_processes,

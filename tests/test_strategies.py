@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import countdown_worker
 import pytest
+import torch
 from launch import run_steps
 from test_sharding import EXPECTED
 
@@ -49,3 +50,19 @@ def test_five_steps_with_dynamic_sampling(strategy_and_records, one_process, ind
         assert (record["rounds"], record["prompts_consumed"]) == (whole["rounds"], whole["prompts_consumed"])
         assert (record["weights"] - whole["weights"]).abs().max() < 1e-4
         assert whole["change"] > 1e-3
+
+
+@pytest.mark.parametrize("strategy", EXPECTED)
+def test_resumed_on_two_processes(strategy, tmp_path):
+    """In the middle of a rollout of two steps: each process has its own random state and its own answers left."""
+    if strategy.startswith("zero") and find_spec("deepspeed") is None:
+        pytest.skip("deepspeed is not installed")
+    config = {"save_strategy": "steps", "save_steps": 1, "steps_per_generation": 4, "shuffle_dataset": True}
+    whole = {"folder": str(tmp_path / "whole"), "config": config}
+    resumed = {"folder": str(tmp_path / "resumed"), "config": config, "checkpoint": f"{whole['folder']}/checkpoint-3"}
+    records = run_steps("countdown_worker.py", tmp_path / "records.pt", [whole, resumed], strategy)
+    for record in records:
+        assert {key: record[key] for key in EXPECTED[strategy]} == EXPECTED[strategy]
+    assert len(records[0]["losses"]) == 5
+    assert records[1]["losses"] == records[0]["losses"]
+    assert torch.equal(records[1]["weights"], records[0]["weights"])

@@ -280,6 +280,8 @@ def _stop_worker() -> None:
 def _forget_worker() -> None:
     """Leave the worker to the process that this one was forked from; the lock may be held there."""
     global _lock, _worker
+    if _worker is not None:
+        _worker.process.stdin.close()  # type: ignore[union-attr]  # or it would not see that process end
     _lock, _worker = threading.Lock(), None
 
 

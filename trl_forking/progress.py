@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from transformers.trainer import TRAINER_STATE_NAME
 
 
@@ -47,14 +48,15 @@ def load_progress(trainer: Any, checkpoint: str) -> None:
     path = _get_path(trainer, checkpoint)
     if not path.is_file():
         return
-    progress = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
+    progress = torch.load(path, map_location="cpu", weights_only=True)
     if trainer._sampler is not None and progress["stream"] is not None:
         trainer._sampler.stream.load_state_dict(progress["stream"])
     if progress["layout"] != _get_layout(trainer):
         logger.warning(f"{checkpoint} is from another batch layout: what is left of its rollout is not trained.")
         return
     trainer._step, trainer._selection_metrics = progress["step"], progress["selection_metrics"]
-    trainer._buffered_inputs = progress["rollout"]
+    if progress["rollout"] is not None:
+        trainer._buffered_inputs = [send_to_device(batch, trainer.accelerator.device) for batch in progress["rollout"]]
 
 
 def _get_path(trainer: Any, checkpoint: str) -> Path:
