@@ -23,9 +23,10 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/trl-forking demo $(ARGS)
 
-# All that the tests need is installed, so that a look at the Hub could only be a mistake.
+# All that the tests need is installed, so that a look at the Hub could only be a mistake. One file at a time on each core:
+# what a file has set up, such as two processes, is shared by its tests.
 test: $(VENV)/.test
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(or $(ARGS),tests)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(or $(ARGS),tests)
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check

@@ -144,7 +144,8 @@ def _check_reward(reward_func: Callable, rows: list[dict[str, Any]]) -> None:
             log_metric=lambda metric, value: None,
         )
     except ImportError as error:
-        extra = ": pip install 'trl-forking[math]'" if "math" in str(error) else ""
+        is_bare = "math" in str(error) and "pip install" not in str(error)
+        extra = ": pip install 'trl-forking[math]'" if is_bare else ""
         raise ImportError(f"Reward function {name!r} cannot run: {error}{extra}") from error
     except Exception as error:
         # Not fatal: a function may rely on what only training has. But a model can give an empty answer too.
