@@ -58,6 +58,11 @@ def look_words(prompt, source):
     return f"{''.join(source.choices('abcd', k=source.randint(2, 9)))}<|im_end|>"
 
 
+def build_in_environment_with_images(tmp_path, **settings):
+    kwargs = {"script": look_words, "trainer_kwargs": {"environment_factory": Dull}}
+    return build_seeing(tmp_path, "qwen2_5_vl", ScriptedForking, build_image_dataset(), **kwargs, **settings)
+
+
 BUILDERS = {
     "images": build_with_images("qwen2_5_vl"),
     "image-sizes": build_with_images("llava_next"),
@@ -65,6 +70,7 @@ BUILDERS = {
     "pictures-from-tools": build_with_pictures_from_tools,
     "environment": build_in_environment,
     "environments": build_in_environments,
+    "environment-with-images": build_in_environment_with_images,
 }
 
 

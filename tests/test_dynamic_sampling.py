@@ -112,6 +112,23 @@ def test_stream_goes_on_from_its_state():
     assert taken[:2] == [4, 2]  # what was put back comes first
 
 
+@pytest.mark.parametrize(("size", "seed", "message"), [(12, 0, "num_prompts is 12, and was 10"), (10, 1, "seed is 1")])
+def test_stream_of_other_prompts_is_not_taken_up(size, seed, message):
+    stream = PromptStream(size, seed)
+    with pytest.raises(ValueError, match=message):
+        stream.load_state_dict(PromptStream(10, seed=0).state_dict())
+    assert stream.position == 0
+
+
+def test_stream_beyond_its_end_has_what_was_put_back():
+    stream = PromptStream(4, seed=0, num_epochs=1)
+    stream.take(7)  # a first round is not optional
+    stream.put_back = [2]
+    assert stream.count_remaining() == 1
+    stream.restart()
+    assert stream.count_remaining() == 4 and stream.take(4) == PromptStream(4, seed=0).take(4)
+
+
 def test_sampler_depends_on_the_epoch_alone():
     def build():
         return RepeatSampler(range(10), mini_repeat_count=2, batch_size=5, repeat_count=3, seed=1)

@@ -18,6 +18,7 @@ from tiny import (
 )
 
 from trl_forking import ForkingGRPOConfig
+from trl_forking.progress import is_complete
 
 
 DEAD = {number for number in range(NUM_PROMPTS) if number % 4 == 0}  # by `reward_fixed`, at least
@@ -111,7 +112,7 @@ def test_one_round_is_training_without_it(tmp_path, settings):
     assert torch.equal(*changes)
 
 
-def test_what_was_found_is_kept_when_the_rounds_run_out(tmp_path, caplog):
+def test_what_was_found_is_kept_when_the_rounds_run_out(tmp_path):
     """Only prompt 5 teaches, which is drawn in the second round."""
 
     def only_five(completion_ids, number, **kwargs):
@@ -125,13 +126,16 @@ def test_what_was_found_is_kept_when_the_rounds_run_out(tmp_path, caplog):
     assert change.any()
     entry = get_logs(trainer)[0]
     assert entry["forking/sampling_rounds"] == 3 and entry["forking/groups_kept"] == pytest.approx(1 / 12)
-    assert "groups with equal rewards are left after 3 rounds" in caplog.text
 
 
-def test_nothing_is_trained_where_no_group_teaches(tmp_path, caplog):
+def test_nothing_is_trained_where_no_group_teaches(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("trl_forking.forking_grpo_trainer.logger.warning_once", warnings.append)
     trainer = build(tmp_path, reward_funcs=lambda completions, **kwargs: [0.3] * len(completions), max_steps=2)
     assert not compute_weight_change(trainer).any()
     assert all(entry["loss"] == 0.0 and entry["forking/sampling_rounds"] == 10 for entry in get_logs(trainer))
+    assert "ran out of rounds or prompts: groups with equal rewards are left" in warnings[0]
+    assert len(warnings) == 2 and len(set(warnings)) == 1  # the same words each time: said once
 
 
 def test_rounding_is_not_trained(tmp_path):
@@ -292,6 +296,33 @@ def test_a_rollout_is_trained_to_its_end_before_training_ends(tmp_path):
     trainer = build(tmp_path, **settings)  # one rollout takes all 16 prompts and four steps
     trainer.train()
     assert trainer.state.global_step == 4
+
+
+@pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 4, "steps_per_generation": 2}], ids=str)
+def test_the_last_step_is_a_whole_one_and_is_saved(tmp_path, settings):
+    """Also where a step takes several rollouts, and where no checkpoint is due."""
+    defaults = {"max_steps": -1, "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 500}
+    trainer = build(tmp_path, **(defaults | settings))
+    batches = record_batches(trainer)
+    trainer.train()
+    steps = trainer.state.global_step
+    rollouts_per_step = settings.get("gradient_accumulation_steps", 2) // settings.get("steps_per_generation", 2)
+    assert 1 < steps < 8 / rollouts_per_step and len(batches) == steps * rollouts_per_step
+    checkpoint = tmp_path / f"checkpoint-{steps}"
+    assert is_complete(str(checkpoint))
+    resumed = build(tmp_path, **(defaults | settings))
+    more = record_batches(resumed)
+    resumed.train(resume_from_checkpoint=True)
+    assert not more and resumed.state.global_step == steps  # what is finished stays finished
+
+
+def test_training_again_begins_anew(tmp_path):
+    trainer = build(tmp_path, max_steps=2)
+    batches = record_batches(trainer)
+    trainer.train()
+    trainer.train()
+    numbers = [batch["numbers"] for batch in batches]
+    assert len(numbers) == 4 and numbers[:2] == numbers[2:]
 
 
 def test_fewer_prompts_than_a_rollout_takes_are_refused(tmp_path):

@@ -95,13 +95,16 @@ def dry_run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment).stdout
 
 
+PYTEST = "HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist loadfile"
+
+
 @pytest.mark.parametrize(
     ("target", "arguments", "last"),
     [
         ("demo", "", ".venv/bin/trl-forking demo"),
         ("demo", "--token-selection low_entropy", ".venv/bin/trl-forking demo --token-selection low_entropy"),
-        ("test", "", "HF_HUB_OFFLINE=1 .venv/bin/python -m pytest tests"),
-        ("test", "tests/a.py -k b", "HF_HUB_OFFLINE=1 .venv/bin/python -m pytest tests/a.py -k b"),
+        ("test", "", f"{PYTEST} tests"),
+        ("test", "tests/a.py -k b", f"{PYTEST} tests/a.py -k b"),
     ],
 )
 def test_make_sets_up_everything_and_passes_flags(target, arguments, last):

@@ -92,6 +92,24 @@ def test_another_layout_takes_up_the_stream(tmp_path, caplog):
         gradient_accumulation_steps=1,
     )
     assert "is from another batch layout" in caplog.text
+    assert "which prompts come next" not in caplog.text
+    assert len(resumed["losses"]) == MAX_STEPS
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({}, {"dynamic_sampling": True}, "that run had no dynamic sampling"),
+        ({"dynamic_sampling": True}, {"dynamic_sampling": True, "seed": 7}, "seed is 7, and was 42"),
+        ({"dynamic_sampling": True}, {}, None),
+    ],
+    ids=str,
+)
+def test_another_stream_begins_anew_and_says_so(tmp_path, caplog, before, after, said):
+    run(tmp_path / "whole", **before)
+    resumed = run(tmp_path / "other", str(tmp_path / "whole" / "checkpoint-3"), **after)
+    assert (said is None) == ("which prompts come next" not in caplog.text)
+    assert said is None or said in caplog.text
     assert len(resumed["losses"]) == MAX_STEPS
 
 
@@ -112,6 +130,21 @@ def test_half_a_checkpoint_is_passed_over(tmp_path):
     with pytest.raises(ValueError, match="checkpoint-8 is missing or was not written to its end: resume from .*-7"):
         run(tmp_path / "whole", str(cut.parent))
     assert is_same(run(tmp_path / "whole", True), whole)
+
+
+def test_a_checkpoint_that_is_written_over_is_incomplete_until_it_is_written(tmp_path, monkeypatch):
+    """What a run resumed from an earlier step writes in the place of an old checkpoint may be cut off."""
+    run(tmp_path / "whole")
+    checkpoint = str(tmp_path / "whole" / "checkpoint-2")
+
+    def is_killed(trainer, folder):
+        assert not is_complete(checkpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trl_forking.forking_grpo_trainer.save_progress", is_killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "whole", str(tmp_path / "whole" / "checkpoint-1"))
+    assert not is_complete(checkpoint)
 
 
 def test_nothing_to_resume_is_said(tmp_path):

@@ -67,3 +67,19 @@ def test_resumed_on_two_processes(strategy, tmp_path):
     assert len(records[0]["losses"]) == 5
     assert records[1]["losses"] == records[0]["losses"]
     assert torch.equal(records[1]["weights"], records[0]["weights"])
+
+
+def test_resumed_on_another_number_of_processes(tmp_path):
+    """From one to two and from two to one: all ranks go on with the same prompts, and end with the weights of one."""
+    config = {"save_strategy": "steps", "save_steps": 1, "shuffle_dataset": True}
+    one, two = ({"folder": str(tmp_path / name), "config": config, "fixed": True} for name in ("one", "two"))
+    whole = countdown_worker.run("ddp", one, num_processes=1)
+    widened = {**one, "folder": str(tmp_path / "widened"), "checkpoint": f"{one['folder']}/checkpoint-2"}
+    records = run_steps("countdown_worker.py", tmp_path / "records.pt", [two, widened], "ddp")
+    narrowed = {**two, "folder": str(tmp_path / "narrowed"), "checkpoint": f"{two['folder']}/checkpoint-2"}
+    records.append(countdown_worker.run("ddp", narrowed, num_processes=1))
+    assert [record["num_processes"] for record in records] == [2, 2, 1]
+    for record in records:
+        assert record["prompts_consumed"] == whole["prompts_consumed"]
+        assert (record["weights"] - whole["weights"]).abs().max() < 1e-4
+    assert records[1]["change"] > 1e-3

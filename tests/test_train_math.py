@@ -211,7 +211,9 @@ def test_checkpoints_are_resumed_on_request_only(example, tmp_path):
     (tmp_path / "checkpoint-20" / "trainer_state.json").write_text("{}")
     assert [find(value) for value in ("true", "True", "last")] == [str(tmp_path / "checkpoint-20")] * 3
     assert find(str(tmp_path / "checkpoint-20")) == str(tmp_path / "checkpoint-20")
-    with pytest.raises(ValueError, match="checkpoint-30 is missing or was not written to its end: resume from .*checkpoint-20"):
+    with pytest.raises(
+        ValueError, match="checkpoint-30 is missing or was not written to its end: resume from .*checkpoint-20"
+    ):
         find(str(tmp_path / "checkpoint-30"))
     for value in (None, "false"):
         with pytest.raises(UserError, match=r"checkpoint-20 is of another run: --resume_from_checkpoint true goes on"):

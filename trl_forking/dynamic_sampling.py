@@ -56,22 +56,24 @@ def find_useful_groups(
     tensor([False,  True, False])
     ```
     """
-    groups = rewards_per_func.double().cpu().view(-1, num_generations, rewards_per_func.size(1))  # (N, G, F)
-    terms = groups * reward_weights.double().cpu()
+    weights = reward_weights.cpu().double()  # in this order: Apple's GPUs have no float64
+    groups = rewards_per_func.cpu().double().view(-1, num_generations, len(weights))  # (N, G, F)
+    terms = groups * weights
     if aggregation == "normalize_then_sum":
-        spread = terms.masked_fill(terms.isnan(), -math.inf).amax(1) - terms.masked_fill(terms.isnan(), math.inf).amin(
-            1
-        )
-        differs = spread > RELATIVE_TOLERANCE * terms.abs().nan_to_num(0.0).amax(1)  # (N, F)
+        differs = _differs(terms, terms.abs())  # (N, F)
         mean = groups.nanmean(1, keepdim=True)
         deviation = (groups - mean).square().nanmean(1, keepdim=True).sqrt()
-        normalized = (groups - mean) / deviation * reward_weights.double().cpu()
+        normalized = (groups - mean) / deviation * weights
         terms = torch.where(differs.unsqueeze(1) | terms.isnan(), normalized, torch.zeros_like(terms))
     unknown = groups.isnan().all(2)  # (N, G)
-    totals = terms.nansum(2)
-    spread = totals.masked_fill(unknown, -math.inf).amax(1) - totals.masked_fill(unknown, math.inf).amin(1)
-    scale = terms.abs().nansum(2).masked_fill(unknown, 0.0).amax(1)
-    return spread > RELATIVE_TOLERANCE * scale
+    return _differs(terms.nansum(2).masked_fill(unknown, math.nan), terms.abs().nansum(2))
+
+
+def _differs(values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Return where values `(N, G, ...)` of a group spread by more than rounding; NaN has no part in it."""
+    largest = values.nan_to_num(-math.inf, posinf=math.inf, neginf=-math.inf).amax(1)
+    smallest = values.nan_to_num(math.inf, posinf=math.inf, neginf=-math.inf).amin(1)
+    return largest - smallest > RELATIVE_TOLERANCE * scales.nan_to_num(0.0).amax(1)
 
 
 @dataclass
@@ -158,8 +160,9 @@ def fill_batch(
     put_back: list[int] = []
     while None in slots and len(rounds) < max_rounds:
         count = _choose_size(slots.count(None), num_groups, rounds, multiple)
-        if rounds:  # the first round is not optional
-            count = int(min(count, stream.count_remaining() // multiple * multiple))
+        remaining = stream.count_remaining()
+        if rounds and remaining < count:  # the first round is not optional
+            count = int(remaining) // multiple * multiple
         if count == 0:
             break
         prompts = stream.take(count)
@@ -225,6 +228,8 @@ class DynamicSampler:
             Groups in a rollout batch, over all ranks.
         num_generations (`int`):
             Answers in a group, `G`.
+        rollouts_per_step (`int`, *optional*, defaults to `1`):
+            Rollout batches that an optimiser step takes.
         max_rounds (`int`, *optional*, defaults to `10`):
             Most rounds of generation for a batch.
         rank (`int`, *optional*, defaults to `0`):
@@ -252,12 +257,14 @@ class DynamicSampler:
         stream: PromptStream,
         num_groups: int,
         num_generations: int,
+        rollouts_per_step: int = 1,
         max_rounds: int = 10,
         rank: int = 0,
         num_ranks: int = 1,
     ):
         self.dataset, self.stream, self.max_rounds = dataset, stream, max_rounds
         self.num_groups, self.num_generations = num_groups, num_generations
+        self.rollouts_per_step = rollouts_per_step
         self.rank, self.num_ranks = rank, num_ranks
 
     @classmethod
@@ -271,6 +278,7 @@ class DynamicSampler:
             PromptStream(len(trainer.train_dataset), args.seed, trainer.shuffle_dataset, num_epochs),
             args.generation_batch_size // trainer.num_generations,
             trainer.num_generations,
+            math.ceil(args.gradient_accumulation_steps / (args.steps_per_generation * trainer.num_iterations)),
             args.dynamic_sampling_max_rounds,
             trainer.accelerator.process_index,
             trainer.accelerator.num_processes,
@@ -278,8 +286,8 @@ class DynamicSampler:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether too few prompts are left for another batch; TRL's sampler too drops those at the end of an epoch."""
-        return self.stream.count_remaining() < self.num_groups
+        """Whether too few prompts are left for another step; TRL's sampler too drops those at the end of an epoch."""
+        return self.stream.count_remaining() < self.num_groups * self.rollouts_per_step
 
     def fill(self, roll_out: RollOut) -> FilledRollout:
         """

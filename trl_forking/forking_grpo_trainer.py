@@ -28,7 +28,7 @@ from .entropy_log import build_entropy_columns
 from .forking_grpo_config import ForkingGRPOConfig
 from .metrics import compute_selection_metrics, find_clipped
 from .model_card import add_forking_section
-from .progress import load_progress, resolve_checkpoint, save_progress
+from .progress import load_progress, mark_incomplete, resolve_checkpoint, save_progress
 from .prompt_stream import ResumableSampler
 from .rollout_tape import Answer, RolloutTape, RoundRecorded
 from .selection import (
@@ -224,7 +224,8 @@ class ForkingGRPOTrainer(GRPOTrainer):
         if self._tape.played is not None:
             return self._tape.played
         generated = super()._generate(prompts)
-        self._tape.prompts, self._tape.generated = prompts, generated
+        if self._tape.is_recording:
+            self._tape.prompts, self._tape.generated = prompts, generated
         return generated
 
     def _calculate_rewards(self, inputs, *args):
@@ -259,23 +260,37 @@ class ForkingGRPOTrainer(GRPOTrainer):
         metrics["forking/sampled_reward"].append(totals[~sampled.isnan().all(1)].mean().item())
         if not rollout.is_full:
             logger.warning_once(
-                f"Step {self.state.global_step}: groups with equal rewards are left after "
-                f"{rollout.metrics['sampling_rounds']} rounds of dynamic sampling. They train nothing: choose prompts of "
-                "middling difficulty, or raise num_generations or dynamic_sampling_max_rounds. (Said once.)"
+                "Dynamic sampling ran out of rounds or prompts: groups with equal rewards are left, which train nothing. "
+                "Choose prompts of middling difficulty, or raise num_generations or dynamic_sampling_max_rounds. (Said "
+                "once; forking/groups_kept and forking/sampling_rounds show how often.)"
             )
         return rollout
 
     def training_step(self, model, inputs, num_items_in_batch):
         loss = super().training_step(model, inputs, num_items_in_batch)
-        is_rollout_trained = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
-        if is_rollout_trained and self.accelerator.sync_gradients and self._sampler is not None:
-            self.control.should_training_stop |= self._sampler.is_exhausted
+        is_step_done = self._is_rollout_trained and self.accelerator.sync_gradients
+        if self._sampler is not None and self._sampler.is_exhausted and is_step_done:
+            self.state.max_steps = self.state.global_step + 1  # the step is the last, with all that belongs to it
         return loss
+
+    def _run_epoch(self, *args, **kwargs):
+        if self._sampler is not None and self._sampler.is_exhausted and self._is_rollout_trained:
+            self.control.should_training_stop = True  # a run that was at its end already
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     # Resume ------------------------------------------------------------------------------------------------------------
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
-        return super().train(resolve_checkpoint(resume_from_checkpoint, self.args.output_dir), *args, **kwargs)
+        checkpoint = resolve_checkpoint(resume_from_checkpoint, self.args.output_dir)
+        if self._sampler is not None:
+            self._sampler.stream.restart()
+        return super().train(checkpoint, *args, **kwargs)
+
+    def _save_checkpoint(self, model, trial):
+        if self.args.should_save:
+            mark_incomplete(f"{self._get_output_dir(trial=trial)}/checkpoint-{self.state.global_step}")
+        super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
@@ -378,6 +393,10 @@ class ForkingGRPOTrainer(GRPOTrainer):
     @property
     def _mode(self) -> str:
         return "train" if self.model.training else "eval"
+
+    @property
+    def _is_rollout_trained(self) -> bool:
+        return self._step % (self.args.steps_per_generation * self.num_iterations) == 0
 
     @property
     def _group_size(self) -> int:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
+from accelerate.utils import broadcast_object_list, send_to_device
 from transformers.trainer import TRAINER_STATE_NAME
+
+from .prompt_stream import PromptStream
 
 
 logger = logging.getLogger(__name__)
@@ -23,11 +25,10 @@ def save_progress(trainer: Any, checkpoint: str) -> None:
         checkpoint (`str`):
             Folder to write to.
     """
-    is_rollout_trained = trainer._step % (trainer.args.steps_per_generation * trainer.num_iterations) == 0
     progress = {
         "layout": _get_layout(trainer),
         "step": trainer._step,
-        "rollout": None if is_rollout_trained else trainer._buffered_inputs,
+        "rollout": None if trainer._is_rollout_trained else trainer._buffered_inputs,
         "selection_metrics": trainer._selection_metrics,
         "stream": None if trainer._sampler is None else trainer._sampler.stream.state_dict(),
     }
@@ -46,17 +47,30 @@ def load_progress(trainer: Any, checkpoint: str) -> None:
             Folder to read from.
     """
     path = _get_path(trainer, checkpoint)
-    if not path.is_file():
+    own = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    # What all have to agree on is what the first process saved: there may be more of them now than there were.
+    (common,) = broadcast_object_list([own and {name: own[name] for name in own if name != "rollout"}])
+    if trainer._sampler is not None:
+        _load_stream(trainer._sampler.stream, common and common["stream"], checkpoint)
+    if common is None:
         return
-    progress = torch.load(path, map_location="cpu", weights_only=True)
-    if trainer._sampler is not None and progress["stream"] is not None:
-        trainer._sampler.stream.load_state_dict(progress["stream"])
-    if progress["layout"] != _get_layout(trainer):
+    if common["layout"] != _get_layout(trainer):
         logger.warning(f"{checkpoint} is from another batch layout: what is left of its rollout is not trained.")
         return
-    trainer._step, trainer._selection_metrics = progress["step"], progress["selection_metrics"]
-    if progress["rollout"] is not None:
-        trainer._buffered_inputs = [send_to_device(batch, trainer.accelerator.device) for batch in progress["rollout"]]
+    trainer._step, trainer._selection_metrics = common["step"], common["selection_metrics"]
+    if own is None:
+        raise ValueError(f"{path} is missing: every process needs its own part of the checkpoint it goes on from.")
+    if own["rollout"] is not None:
+        trainer._buffered_inputs = [send_to_device(batch, trainer.accelerator.device) for batch in own["rollout"]]
+
+
+def _load_stream(stream: PromptStream, state: dict[str, Any] | None, checkpoint: str) -> None:
+    try:
+        if state is None:
+            raise ValueError("that run had no dynamic sampling")
+        stream.load_state_dict(state)
+    except ValueError as error:
+        logger.warning(f"{checkpoint} does not say which prompts come next ({error}): they begin anew.")
 
 
 def _get_path(trainer: Any, checkpoint: str) -> Path:
@@ -104,6 +118,18 @@ def resolve_checkpoint(resume_from_checkpoint: str | bool | None, output_dir: st
         remedy = f"resume from {newest}" if newest else "start without resume_from_checkpoint"
         raise ValueError(f"{resume_from_checkpoint} is missing or was not written to its end: {remedy}.")
     return resume_from_checkpoint
+
+
+def mark_incomplete(checkpoint: str) -> None:
+    """
+    Take away what marks a checkpoint as complete, before it is written over.
+
+    Example:
+    ```python
+    >>> mark_incomplete("no-such-checkpoint")
+    ```
+    """
+    (Path(checkpoint) / TRAINER_STATE_NAME).unlink(missing_ok=True)
 
 
 def is_complete(checkpoint: str) -> bool:

@@ -87,15 +87,32 @@ class PromptStream:
 
     def count_remaining(self) -> float:
         """Return how many prompts are left of all passes; infinitely many in a stream without end."""
-        return self.end - self.position + len(self.put_back)
+        return max(0, self.end - self.position) + len(self.put_back)
 
     def state_dict(self) -> dict[str, int | list[int]]:
         """Return what [`load_state_dict`] needs to go on from here."""
-        return {"position": self.position, "put_back": self.put_back}
+        return {
+            "num_prompts": self.num_prompts,
+            "seed": self.seed,
+            "position": self.position,
+            "put_back": self.put_back,
+        }
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from where another stream over the same data set was."""
+        """
+        Go on from where another stream was.
+
+        Raises:
+            `ValueError`: if it was over another number of prompts or in another order.
+        """
+        for name in ("num_prompts", "seed"):
+            if state[name] != getattr(self, name):
+                raise ValueError(f"{name} is {getattr(self, name)}, and was {state[name]}")
         self.position, self.put_back = state["position"], list(state["put_back"])
+
+    def restart(self) -> None:
+        """Begin with the first pass again."""
+        self.position, self.put_back = 0, []
 
 
 class ResumableSampler(Sampler):

@@ -186,8 +186,9 @@ class RolloutTape:
         trainer._pending_extra_logs.clear()
         if trainer.environment_factories is not None:
             for answer, prompt in zip(answers, self.prompts, strict=True):
-                if not {"image", "images"} & answer.inputs.keys():  # TRL would insert those a second time
-                    answer.inputs["prompt"] = prompt  # with what the environment observed
+                # The prompt has in it what the environment observed, and images, which TRL would insert once more.
+                rest = {name: value for name, value in answer.inputs.items() if name not in ("image", "images")}
+                answer.inputs = rest | {"prompt": prompt}
         return answers
 
     @contextmanager
