@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import trl
-from accelerate.utils import is_peft_model
+from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset, IterableDataset
 from packaging.version import Version
 from transformers import PreTrainedModel, TrainerState
@@ -173,6 +173,51 @@ def _is_reward(value: object) -> bool:
     if isinstance(value, torch.Tensor):
         return value.numel() == 1
     return value is None or isinstance(value, (numbers.Real, np.bool_))
+
+
+def check_entropies(
+    batch: dict[str, Any],
+    invalid: torch.Tensor,
+    tokenizer: Any,
+    step: int,
+    reduce: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """
+    Check that no counted token of any rank has a NaN entropy.
+
+    Args:
+        batch (`dict[str, Any]`):
+            Rollout batch with `prompt_ids` and `prompt_mask`.
+        invalid (`torch.Tensor` of shape `(B, T)`):
+            Counted tokens whose entropy is NaN.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer that decodes the prompt for the message.
+        step (`int`):
+            Step that the message names.
+        reduce (`Callable[[torch.Tensor], torch.Tensor]`):
+            Sums a tensor over all ranks.
+
+    Raises:
+        `FloatingPointError`: in every rank, if there is one in any.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> check_entropies({}, torch.zeros(2, 3, dtype=torch.bool), None, step=1, reduce=lambda tensor: tensor)
+    ```
+    """
+    if not reduce(invalid.count_nonzero()):
+        return
+    found = []
+    if invalid.any():
+        row, position = invalid.nonzero()[0].tolist()
+        prompt = tokenizer.decode(batch["prompt_ids"][row][batch["prompt_mask"][row].bool()])
+        found = [f"position {position} of the answer to the prompt {prompt[:200]!r}"]
+    # All ranks raise, whoever found it: one that went on would wait for the others for ever.
+    raise FloatingPointError(
+        f"Step {step}: the entropy at {gather_object(found)[0]} is NaN, so the model's logits are not finite there. Lower "
+        "the learning rate or resume from an earlier checkpoint."
+    )
 
 
 def get_causal_model(model: torch.nn.Module) -> Any:

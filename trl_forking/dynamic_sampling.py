@@ -214,6 +214,14 @@ class FilledRollout:
     metrics: dict[str, float]
     is_full: bool
 
+    def record_metrics(self, metrics: dict[str, list[float]], reward_weights: torch.Tensor) -> None:
+        """Add what is to be logged to TRL's metrics, which are means over the values of a name."""
+        for name, value in self.metrics.items():
+            metrics[f"forking/{name}"].append(value)
+        metrics["forking/prompts_consumed"] = [self.metrics["prompts_consumed"]]  # a count, not to be averaged
+        totals = (self.sampled_rewards * reward_weights.to(self.sampled_rewards.device)).nansum(1)
+        metrics["forking/sampled_reward"].append(totals[~self.sampled_rewards.isnan().all(1)].mean().item())
+
 
 class DynamicSampler:
     """

@@ -15,6 +15,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id
 
 from .checks import (
+    check_entropies,
     check_fused_head,
     check_num_prompts,
     check_prompt_column,
@@ -26,7 +27,7 @@ from .checks import (
 from .dynamic_sampling import DynamicSampler, FilledRollout, find_useful_groups
 from .entropy_log import build_entropy_columns
 from .forking_grpo_config import ForkingGRPOConfig
-from .metrics import compute_selection_metrics, find_clipped
+from .metrics import compute_selection_metrics, correct_clip_ratios, find_clipped
 from .model_card import add_forking_section
 from .progress import load_progress, mark_incomplete, resolve_checkpoint, save_progress
 from .prompt_stream import ResumableSampler
@@ -252,12 +253,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
         rollout = cast(DynamicSampler, self._sampler).fill(answer_rows)
         for name, values in metrics.items():  # TRL's own stay those of the first round, as without dynamic sampling
             del values[lengths.get(name, 0) + 1 :]
-        for name, value in rollout.metrics.items():
-            metrics[f"forking/{name}"].append(value)
-        metrics["forking/prompts_consumed"] = [rollout.metrics["prompts_consumed"]]  # a count, not to be averaged
-        sampled = rollout.sampled_rewards
-        totals = (sampled * self.reward_weights.to(sampled.device)).nansum(1)
-        metrics["forking/sampled_reward"].append(totals[~sampled.isnan().all(1)].mean().item())
+        rollout.record_metrics(metrics, self.reward_weights)
         if not rollout.is_full:
             logger.warning_once(
                 "Dynamic sampling ran out of rounds or prompts: groups with equal rewards are left, which train nothing. "
@@ -348,7 +344,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
     def _select(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
         """Choose the kept tokens of a batch, all ranks together, and note them in it."""
         args, mask, counted = self.args, _get_loss_mask(batch), self._get_counted(batch)
-        self._check_entropies(batch, entropies, counted)
+        check_entropies(batch, torch.isnan(entropies) & counted, self._tokenizer, self.state.global_step, self._reduce)
         per_sequence = args.selection_scope == "sequence"
         choice = {
             "top_entropy_quantile": args.top_entropy_quantile,
@@ -370,21 +366,6 @@ class ForkingGRPOTrainer(GRPOTrainer):
         batch["batch_weight"] = torch.tensor(max(num_tokens, 1) / max(num_kept, 1), device=kept.device)
         self._selection_metrics[self._mode] = compute_selection_metrics(
             entropies, mask, counted, kept, args.top_entropy_quantile, per_sequence, self._reduce
-        )
-
-    def _check_entropies(self, batch: dict[str, Any], entropies: torch.Tensor, counted: torch.Tensor) -> None:
-        invalid = torch.isnan(entropies) & counted
-        if not self._reduce(invalid.count_nonzero()):
-            return
-        found = []
-        if invalid.any():
-            row, position = invalid.nonzero()[0].tolist()
-            prompt = self._tokenizer.decode(batch["prompt_ids"][row][batch["prompt_mask"][row].bool()])
-            found = [f"position {position} of the answer to the prompt {prompt[:200]!r}"]
-        # All ranks raise, whoever found it: one that went on would wait for the others for ever.
-        raise FloatingPointError(
-            f"Step {self.state.global_step}: the entropy at {gather_object(found)[0]} is NaN, so the model's logits are "
-            "not finite there. Lower the learning rate or resume from an earlier checkpoint."
         )
 
     def _reduce(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -468,17 +449,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
         if self.args.drops_tokens:
             metrics["entropy"][-1] = entropy_sum / num_counted if num_counted else math.nan
             is_narrowed = self.importance_sampling_level == "sequence"
-            self._correct_clip_ratios(1.0 if is_narrowed else num_tokens / num_kept if num_kept else math.nan)
-
-    def _correct_clip_ratios(self, factor: float) -> None:
-        """Turn TRL's shares of clipped tokens among all tokens into shares among kept ones; dropped ones never clip."""
-        metrics = self._metrics[self._mode]
-        for name in ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"):
-            if metrics.get(name):
-                metrics[name][-1] *= factor
-        for name in ("clip_ratio/low_min", "clip_ratio/high_max"):  # of single answers: no one factor corrects them
-            if metrics.get(name):
-                metrics[name][-1] = math.nan
+            correct_clip_ratios(metrics, 1.0 if is_narrowed else num_tokens / num_kept if num_kept else math.nan)
 
     def _log_entropies(self, batch: dict[str, Any], entropies: torch.Tensor) -> None:
         columns = build_entropy_columns(

@@ -112,6 +112,32 @@ def compute_selection_metrics(
     }
 
 
+def correct_clip_ratios(metrics: dict[str, list[float]], factor: float) -> None:
+    """
+    Turn TRL's shares of clipped tokens among all tokens into shares among kept ones; dropped ones never clip.
+
+    Args:
+        metrics (`dict[str, list[float]]`):
+            TRL's metrics by name; the newest values are changed.
+        factor (`float`):
+            All tokens for each kept one.
+
+    Example:
+    ```python
+    >>> metrics = {"clip_ratio/low_mean": [0.5, 0.1], "clip_ratio/low_min": [0.1]}
+    >>> correct_clip_ratios(metrics, factor=5.0)
+    >>> metrics
+    {'clip_ratio/low_mean': [0.5, 0.5], 'clip_ratio/low_min': [nan]}
+    ```
+    """
+    for name in ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"):
+        if metrics.get(name):
+            metrics[name][-1] *= factor
+    for name in ("clip_ratio/low_min", "clip_ratio/high_max"):  # of single answers: no one factor corrects them
+        if metrics.get(name):
+            metrics[name][-1] = math.nan
+
+
 def _divide(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else math.nan
 
