@@ -133,8 +133,7 @@ def test_log_entropy_writes_tokens_entropies_and_flags(tmp_path, settings):
     table = pandas.read_parquet(tmp_path / "completions" / "completions_00001.parquet")
     assert len(table) == 64
     for _, row in table.iterrows():
-        words = [token for token in row["tokens"] if token != "<eos>"]
-        assert " ".join(words) == row["completion"]
+        assert "".join(row["tokens"]).removesuffix(" <eos>") == row["completion"]
         assert len(row["tokens"]) == len(row["entropies"]) == len(row["kept"])
         assert min(row["entropies"]) >= 0
         if not settings and row["advantage"] == 0:

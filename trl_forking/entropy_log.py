@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from .token_texts import TokenTexts
+
 
 class Summarised(list):
     """A list that trackers and parquet files get whole, and a terminal table as a few words."""
@@ -39,7 +41,7 @@ def build_entropy_columns(
         kept (`torch.Tensor` of shape `(B, T)`):
             Tokens that are trained.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer that decodes one token at a time.
+            Tokenizer; the tokens of an answer join to what it decodes to.
 
     Returns:
         `dict[str, list]`: three columns of `B` lists; printed, a list shows its kept tokens or a count.
@@ -52,14 +54,14 @@ def build_entropy_columns(
     >>> ids = tokenizer("3 * 5", return_tensors="pt")["input_ids"]
     >>> entropies, kept = torch.tensor([[0.5, 1.5, 0.25]]), torch.tensor([[False, True, False]])
     >>> columns = build_entropy_columns(ids, torch.ones_like(ids), entropies, kept, tokenizer)
-    >>> columns["tokens"] == [["3", "*", "5"]], str(columns["tokens"][0]), str(columns["entropies"][0])
+    >>> columns["tokens"] == [["3", " *", " 5"]], str(columns["tokens"][0]), str(columns["entropies"][0])
     (True, '*', 'mean 0.750')
     ```
     """
     columns: dict[str, list[Summarised]] = {"tokens": [], "entropies": [], "kept": []}
-    pieces = {token_id: tokenizer.decode([token_id]) for token_id in completion_ids.unique().tolist()}
+    texts = TokenTexts(tokenizer)
     for row, mask in enumerate(completion_mask.bool()):
-        tokens = [pieces[token_id] for token_id in completion_ids[row][mask].tolist()]
+        tokens = texts.split(completion_ids[row][mask].tolist())
         values, flags = entropies[row][mask].float().tolist(), kept[row][mask].tolist()
         forks = " ".join(token.strip() for token, flag in zip(tokens, flags, strict=True) if flag)
         columns["tokens"].append(Summarised(tokens, forks))

@@ -18,8 +18,8 @@ INSTRUCTION = "\nReason step by step, and put the final answer in \\boxed{}."
 PAPER_PROMPT = "User:\n{}\nPlease reason step by step, and put your final answer within \\boxed{{}}.\n\nAssistant:\n"
 END_OF_TEXT = "<|endoftext|>"
 
-_QUESTION_COLUMNS = ("prompt", "question", "problem")
-_ANSWER_COLUMNS = ("solution", "answer", "reward_model")
+QUESTION_COLUMNS = ("prompt", "question", "problem")
+ANSWER_COLUMNS = ("solution", "answer", "reward_model")
 
 
 def build_prompt(question: str | list[dict[str, str]], template: str) -> str | list[dict[str, str]]:
@@ -94,8 +94,8 @@ def load_problems(name: str, config: str | None = None, split: str = "train", te
 
     dataset = _read_rows(name) if name.endswith(".jsonl") else load_dataset(name, config, split=split)
     columns = dataset.column_names
-    question = next((column for column in _QUESTION_COLUMNS if column in columns), None)
-    answer = next((column for column in _ANSWER_COLUMNS if column in columns), None)
+    question = next((column for column in QUESTION_COLUMNS if column in columns), None)
+    answer = next((column for column in ANSWER_COLUMNS if column in columns), None)
     if not (question and answer):
         raise UserError(f"{name} has the columns {columns}: name one prompt or question, and one solution or answer.")
     rows = []

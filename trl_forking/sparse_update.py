@@ -70,8 +70,24 @@ class _ChosenPositions:
         return output
 
 
-def _depends_on_length(config: Any) -> bool:
-    """Whether rotary embeddings change with the length of the batch, so that cutting columns would change the rest."""
+def depends_on_length(config: Any) -> bool:
+    """
+    Tell whether rotary embeddings change with the length of the batch, so that cutting columns would change the rest.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]):
+            Configuration of the model.
+
+    Returns:
+        `bool`
+
+    Example:
+    ```python
+    >>> from transformers import Qwen3Config
+    >>> depends_on_length(Qwen3Config())
+    False
+    ```
+    """
     config = config.get_text_config()
     parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     # Models with several kinds of layers have one dictionary for each.
@@ -111,7 +127,7 @@ def score_only(model: torch.nn.Module, chosen: torch.Tensor) -> Iterator[None]:
     ```
     """
     causal_model = get_causal_model(model)
-    positions = _ChosenPositions(chosen.bool(), cuts_columns=not _depends_on_length(causal_model.config))
+    positions = _ChosenPositions(chosen.bool(), cuts_columns=not depends_on_length(causal_model.config))
     hooks = [
         model.register_forward_pre_hook(positions.cut_inputs, with_kwargs=True),
         find_backbone(causal_model).register_forward_hook(positions.gather_hidden_states),

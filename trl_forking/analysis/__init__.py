@@ -1,0 +1,40 @@
+"""Looking at the forks: what a model answers, and how sure it is at every token."""
+
+from ..token_texts import TokenTexts
+from .collect import collect
+from .hes import compute_hes
+from .models import load_model
+from .prompts import load_prompts, verify_solution
+from .records import (
+    Record,
+    clear_records,
+    find_missing_shards,
+    iterate_records,
+    read_records,
+    read_settings,
+    write_records,
+    write_settings,
+    write_shard,
+)
+from .scoring import TokenScores, compute_token_scores
+
+
+__all__ = [
+    "Record",
+    "TokenScores",
+    "TokenTexts",
+    "clear_records",
+    "collect",
+    "compute_hes",
+    "compute_token_scores",
+    "find_missing_shards",
+    "iterate_records",
+    "load_model",
+    "load_prompts",
+    "read_records",
+    "read_settings",
+    "verify_solution",
+    "write_records",
+    "write_settings",
+    "write_shard",
+]

@@ -1,0 +1,93 @@
+"""A model and its tokenizer from whatever names one: a folder, the Hub, an adapter, a GGUF file."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..arguments import require
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_model(
+    name_or_path: str, dtype: str | None = None, device: str | None = None, trust_remote_code: bool = False
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """
+    Load a causal language model and its tokenizer, ready to answer and to score.
+
+    Args:
+        name_or_path (`str`):
+            Folder of a model or of a PEFT adapter, name of either on the Hub, or path of a file that ends in `.gguf`.
+            An adapter is put on the base model that it names, and has that model's tokenizer where it brings none.
+        dtype (`str`, *optional*):
+            Type of the weights, such as `"bfloat16"`, or `"auto"` for the one they are stored in. The default is
+            `"float32"` on a CPU and `"auto"` elsewhere.
+        device (`str`, *optional*):
+            Device to load to. The default is the accelerator, or the CPU where there is none.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Whether to run code that a model of the Hub brings along.
+
+    Returns:
+        `tuple`: [`~transformers.PreTrainedModel`] in evaluation mode and [`~transformers.PreTrainedTokenizerBase`].
+
+    Raises:
+        `ValueError`: if there is no such folder or file, or a package that it takes is missing.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import load_model
+    >>> load_model("./runs/no_such_model")
+    Traceback (most recent call last):
+        ...
+    ValueError: There is no model at ./runs/no_such_model: give a folder, a GGUF file or a name of the Hub.
+    ```
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = Path(name_or_path)
+    if not source.exists() and _looks_like_path(name_or_path):
+        raise ValueError(f"There is no model at {name_or_path}: give a folder, a GGUF file or a name of the Hub.")
+    if (source / "adapter_config.json").is_file():
+        require("peft", "trl-forking[peft]")
+    device = device or _find_device()
+    kwargs: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    folder = name_or_path
+    if name_or_path.endswith(".gguf"):
+        folder, kwargs = str(source.parent), kwargs | _read_gguf(source)
+    dtype = dtype or ("float32" if torch.device(device).type == "cpu" else "auto")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **kwargs)
+    model.name_or_path = name_or_path  # and not that of an adapter's base model, or of the folder around a file
+    kwargs.pop("quantization_config", None)
+    return model.to(device).eval(), _load_tokenizer(folder, model, kwargs)
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.endswith(".gguf") or name.startswith((".", "~", os.sep)) or name.count("/") > 1
+
+
+def _find_device() -> str:
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return "cpu" if accelerator is None else str(accelerator)
+
+
+def _read_gguf(file: Path) -> dict[str, Any]:
+    from transformers import GgufConfig
+
+    require("gguf", "gguf")
+    return {"gguf_file": file.name, "quantization_config": GgufConfig(dequantize=True)}
+
+
+def _load_tokenizer(folder: str, model: Any, kwargs: dict[str, Any]) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    adapters = getattr(model, "peft_config", None)
+    if adapters and not (Path(folder) / "tokenizer_config.json").is_file():
+        try:
+            return AutoTokenizer.from_pretrained(folder, **kwargs)
+        except (OSError, ValueError):  # an adapter that was saved without
+            folder = next(iter(adapters.values())).base_model_name_or_path
+    return AutoTokenizer.from_pretrained(folder, **kwargs)

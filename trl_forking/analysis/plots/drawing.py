@@ -1,0 +1,191 @@
+"""The look of the pictures, and how they become PNG or SVG."""
+
+import hashlib
+import io
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+INK, MUTED, RULE = "#22303c", "#5c6b7a", "#d9dee4"
+FORK, OTHER, ACCENT = "#c93a4f", "#8d99ae", "#1d3557"
+SIZE = (5.6, 3.4)  # inches: at the width of a telephone the text is still read
+FONT_SIZE = 9
+_TITLE_WIDTH = 64  # characters
+# Name of each colour's variable in an SVG, and the colour on a dark ground.
+_VARIABLES = {
+    INK: ("ink", "#eceae5"),
+    MUTED: ("muted", "#a9b1bb"),
+    RULE: ("rule", "#34373d"),
+    FORK: ("fork", "#ef7080"),
+    OTHER: ("other", "#7d8aa0"),
+    ACCENT: ("accent", "#8fb8e8"),
+}
+
+
+def create_axes(title: str, x_label: str = "", y_label: str = "") -> tuple["Figure", "Axes"]:
+    """Create a figure with a title on the left and one pair of quiet axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained", facecolor="white")
+    add_title(figure, title)
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    axes.set_xlabel(x_label, color=MUTED, fontsize=FONT_SIZE)
+    axes.set_ylabel(y_label, color=MUTED, fontsize=FONT_SIZE)
+    axes.tick_params(which="both", length=0, colors=MUTED, labelsize=FONT_SIZE)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(OTHER)
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def add_title(figure: "Figure", title: str) -> None:
+    """Add a title of at most two lines."""
+    width = _TITLE_WIDTH if len(title) <= _TITLE_WIDTH else min(_TITLE_WIDTH, len(title) // 2 + 8)
+    wrapped = textwrap.fill(title, width, max_lines=2, placeholder=" …")
+    style: dict[str, Any] = {"ha": "left", "color": INK, "fontsize": 10, "fontweight": "bold", "parse_math": False}
+    figure.suptitle(wrapped, x=0.012, **style)
+
+
+def add_label(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
+    """Add text in the house style; dollars in it are dollars."""
+    defaults: dict[str, Any] = {"color": INK, "fontsize": FONT_SIZE, "parse_math": False, "va": "center"}
+    axes.text(x, y, text, **(defaults | style))
+
+
+def draw_sentence(title: str, sentence: str) -> "Figure":
+    """Draw a figure that holds a sentence where there is nothing else to draw."""
+    figure, axes = create_axes(title)
+    axes.set_axis_off()
+    add_label(axes, 0.5, 0.5, textwrap.fill(sentence, 56), ha="center", transform=axes.transAxes, color=MUTED)
+    return figure
+
+
+def format_ordinal(number: float) -> str:
+    """
+    Write a percentile's number.
+
+    Example:
+    ```python
+    >>> format_ordinal(80.0), format_ordinal(93.0), format_ordinal(99.5)
+    ('80th', '93rd', '99.5th')
+    ```
+    """
+    whole = round(number)
+    if abs(number - whole) > 1e-9:
+        return f"{number:.3g}th"
+    suffix = "th" if whole % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th")
+    return f"{whole}{suffix}"
+
+
+def shorten_name(name: str, length: int = 18) -> str:
+    """
+    Shorten a checkpoint's name to its end, which tells it from others.
+
+    Example:
+    ```python
+    >>> shorten_name("outputs/countdown/checkpoint-100")
+    '…wn/checkpoint-100'
+    ```
+    """
+    return name if len(name) <= length else "…" + name[-(length - 1) :]
+
+
+def save_figure(figure: "Figure", path: str | Path) -> None:
+    """
+    Save a figure as PNG, 1,120 pixels wide.
+
+    Args:
+        figure ([`~matplotlib.figure.Figure`]):
+            Figure of this package.
+        path (`str` or `Path`):
+            File to write.
+
+    Example:
+    ```python
+    >>> figure, axes = create_axes("Title")
+    >>> save_figure(figure, "empty.png")
+    >>> Path("empty.png").read_bytes()[1:4]
+    b'PNG'
+    ```
+    """
+    # Without the version of matplotlib, which would make equal pictures unequal files.
+    figure.savefig(path, format="png", dpi=200, metadata={"Software": None})
+
+
+def render_svg(figure: "Figure", label: str) -> str:
+    """
+    Render a figure as an SVG element that can stand in a page or be an image of its own, light and dark.
+
+    A page that it stands in can set its colours: `--plot-ink`, `--plot-muted`, `--plot-rule`, `--plot-fork`,
+    `--plot-other`, `--plot-accent`, and its `--font`. Without them the colours follow the colour scheme around it. Text
+    stays text. Every id begins with a hash of the picture, so that several can stand in one page. There are no scripts,
+    links or outside resources in it.
+
+    Args:
+        figure ([`~matplotlib.figure.Figure`]):
+            Figure of this package.
+        label (`str`):
+            What a screen reader says instead of the picture.
+
+    Returns:
+        `str`: one `<svg>` element, well-formed XML.
+
+    Example:
+    ```python
+    >>> figure, axes = create_axes("Title")
+    >>> render_svg(figure, "An empty picture")[:4]
+    '<svg'
+    ```
+    """
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trl-forking"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    digest = hashlib.blake2s((label + buffer.getvalue()).encode(), digest_size=5).hexdigest()
+    prefix = f"plot-{digest}-"
+    drawing = ElementTree.fromstring(buffer.getvalue())
+    for parent in list(drawing.iter()):
+        for child in list(parent):
+            if _get_name(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    for element in drawing.iter():
+        element.tag = _get_name(element.tag)
+        element.attrib = {_get_name(key): _adapt(_get_name(key), value, prefix) for key, value in element.items()}
+    drawing.attrib = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "viewBox": drawing.attrib["viewBox"],
+        "role": "img",
+        "aria-label": label,
+        "style": "max-width: 100%; height: auto; stroke-linejoin: round",
+    }
+    style = ElementTree.Element("style")
+    style.text = "svg:root { color-scheme: light dark }"  # as an image of its own; in a page the page decides
+    drawing.insert(0, style)
+    return ElementTree.tostring(drawing, encoding="unicode")
+
+
+def _get_name(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _adapt(key: str, value: str, prefix: str) -> str:
+    """Adapt one attribute of matplotlib's SVG: ids get the prefix, colours and fonts become variables."""
+    if key == "id":
+        return prefix + value
+    if key == "href":
+        return value.replace("#", f"#{prefix}")
+    value = value.replace("url(#", f"url(#{prefix}")
+    for colour, (name, dark) in _VARIABLES.items():
+        value = value.replace(colour, f"var(--plot-{name}, light-dark({colour}, {dark}))")
+    return re.sub(r"'DejaVu Sans'[^;]*", "var(--font, system-ui, sans-serif)", value)

@@ -1,0 +1,379 @@
+"""What a model answered and how sure it was at every token: in memory, and as a folder of parquet files.
+
+    folder/run.json                 settings that the answers come from, and `num_shards`
+    folder/answers/00000.parquet    a shard: one row per answer
+
+A file appears under its name when it is complete, so a folder whose writer was killed has shards missing and none broken.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Record:
+    r"""
+    One answer and what a model thinks of it. `T` tokens, `K` alternatives, `P` tokens of the prompt.
+
+    Args:
+        prompt_index (`int`):
+            Row in the data.
+        answer_index (`int`):
+            Which of the answers to that prompt, from 0.
+        prompt (`str`):
+            Prompt as the model got it, after a chat template.
+        token_ids (`np.ndarray` of shape `(T,)`, int32):
+            Tokens of the answer, the one that ends it included.
+        tokens (`list[str]` of length `T`):
+            Text that each token adds; see [`TokenTexts`].
+        entropies (`np.ndarray` of shape `(T,)`, float32):
+            Entropies in nats of softmax(logits / temperature) over the whole vocabulary.
+        logprobs (`np.ndarray` of shape `(T,)`, float32):
+            Log-probability of the drawn token, at the same temperature.
+        top_tokens (`list[list[str]]` of shape `(T, K)`):
+            Most probable tokens, the most probable first.
+        top_logprobs (`np.ndarray` of shape `(T, K)`, float32):
+            Their log-probabilities.
+        prompt_ids (`np.ndarray` of shape `(P,)`, int32, *optional*):
+            Tokens of the prompt, for scoring the answer again.
+        reward (`float`, *optional*):
+            What the verifier gave; `None` where there was none.
+        is_truncated (`bool`, *optional*, defaults to `False`):
+            Whether the length limit ended the answer.
+        kept (`np.ndarray` of shape `(T,)`, bool, *optional*):
+            Tokens that a trainer kept, where that is known.
+        hes (`float`, *optional*):
+            Sum of the highest entropies, see [`compute_hes`].
+
+    Raises:
+        `ValueError`: if a field has another number of tokens than `token_ids`.
+
+    Example:
+    ```python
+    >>> import numpy as np
+    >>> from trl_forking.analysis import Record
+    >>> sure, unsure = np.array([0.0], np.float32), np.array([1.5], np.float32)
+    >>> record = Record(
+    ...     prompt_index=0, answer_index=0, prompt="1 + 1 =", token_ids=np.array([5]), tokens=[" 2"],
+    ...     entropies=unsure, logprobs=sure, top_tokens=[[]], top_logprobs=np.zeros((1, 0)), reward=1.0,
+    ... )
+    >>> record.completion, record.is_correct
+    (' 2', True)
+    ```
+    """
+
+    prompt_index: int
+    answer_index: int
+    prompt: str
+    token_ids: np.ndarray
+    tokens: list[str]
+    entropies: np.ndarray
+    logprobs: np.ndarray
+    top_tokens: list[list[str]]
+    top_logprobs: np.ndarray
+    prompt_ids: np.ndarray | None = None
+    reward: float | None = None
+    is_truncated: bool = False
+    kept: np.ndarray | None = None
+    hes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "entropies", "logprobs", "top_tokens", "top_logprobs", "kept"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.token_ids):
+                raise ValueError(
+                    f"Answer {self.answer_index} to prompt {self.prompt_index} has {len(self.token_ids)} tokens, but "
+                    f"{name} has {len(value)}."
+                )
+
+    @property
+    def completion(self) -> str:
+        """Text of the answer, special tokens included."""
+        return "".join(self.tokens)
+
+    @property
+    def is_correct(self) -> bool | None:
+        """Whether the reward is positive; `None` where no verifier was given."""
+        return None if self.reward is None else self.reward > 0
+
+
+def _build_schema() -> "pyarrow.Schema":
+    import pyarrow as pa
+
+    types = {
+        "prompt_index": pa.int32(),
+        "answer_index": pa.int32(),
+        "prompt": pa.large_string(),
+        "token_ids": pa.list_(pa.int32()),
+        "tokens": pa.list_(pa.string()),
+        "entropies": pa.list_(pa.float32()),
+        "logprobs": pa.list_(pa.float32()),
+        "top_tokens": pa.list_(pa.list_(pa.string())),
+        "top_logprobs": pa.list_(pa.list_(pa.float32())),
+        "prompt_ids": pa.list_(pa.int32()),
+        "reward": pa.float64(),
+        "is_truncated": pa.bool_(),
+        "kept": pa.list_(pa.bool_()),
+        "hes": pa.float64(),
+    }
+    return pa.schema(list(types.items()))
+
+
+def write_settings(folder: str | Path, settings: dict[str, Any]) -> None:
+    """
+    Write `run.json` and make the folder of the shards.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of a collection.
+        settings (`dict`):
+            What JSON can hold; `num_shards` (`int`) says how many shards make it complete.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import read_settings, write_settings
+    >>> write_settings("analysis", {"model": "tiny", "num_shards": 1})
+    >>> read_settings("analysis")["model"]
+    'tiny'
+    ```
+    """
+    path = Path(folder)
+    (path / "answers").mkdir(parents=True, exist_ok=True)
+    partial = path / "run.json.partial"
+    partial.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path / "run.json")
+
+
+def write_shard(folder: str | Path, shard: int, records: Sequence[Record]) -> None:
+    """
+    Write a shard, all of it or nothing.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of a collection, with its settings.
+        shard (`int`):
+            Number of the shard, from 0.
+        records (`Sequence[Record]`):
+            Its answers.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import find_missing_shards, write_settings, write_shard
+    >>> write_settings("analysis", {"num_shards": 2})
+    >>> write_shard("analysis", 0, [])
+    >>> find_missing_shards("analysis")
+    [1]
+    ```
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _build_schema()
+    columns = {name: [_to_plain(getattr(record, name)) for record in records] for name in schema.names}
+    path = _get_shard_path(folder, shard)
+    partial = path.with_suffix(".partial")
+    pq.write_table(pa.table(columns, schema=schema), partial, compression="zstd")
+    os.replace(partial, path)
+
+
+def _to_plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def write_records(folder: str | Path, records: Sequence[Record], settings: dict[str, Any] | None = None) -> None:
+    """
+    Write a whole collection at once, in place of what the folder held.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder to write to.
+        records (`Sequence[Record]`):
+            Answers.
+        settings (`dict`, *optional*):
+            Settings to write into `run.json`.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import read_records, write_records
+    >>> write_records("analysis", [], {"model": "tiny"})
+    >>> read_records("analysis")
+    []
+    ```
+    """
+    clear_records(folder)
+    write_settings(folder, {**(settings or {}), "num_shards": 1})
+    write_shard(folder, 0, records)
+
+
+def clear_records(folder: str | Path) -> None:
+    """
+    Remove the settings and shards of a folder, and nothing else in it.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of a collection, which may not exist.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import clear_records
+    >>> clear_records("no_such_folder")
+    ```
+    """
+    path = Path(folder)
+    # The settings go last: until then a killed clean-up is a collection of theirs with shards missing.
+    for file in (*sorted((path / "answers").glob("[0-9]*")), path / "run.json"):
+        file.unlink(missing_ok=True)
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """
+    Read the settings that the answers of a folder come from.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of a collection.
+
+    Returns:
+        `dict`: what `run.json` holds.
+
+    Raises:
+        `ValueError`: if there is no collection.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import read_settings
+    >>> read_settings("no_such_folder")
+    Traceback (most recent call last):
+        ...
+    ValueError: no_such_folder holds no collected answers: run.json is missing.
+    ```
+    """
+    path = Path(folder) / "run.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no collected answers: run.json is missing.")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no JSON object: collect the answers anew.") from error
+
+
+def find_missing_shards(folder: str | Path) -> list[int]:
+    """
+    Find the shards that are still to be written.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of a collection.
+
+    Returns:
+        `list[int]`: their numbers; none of a finished collection.
+
+    Raises:
+        `ValueError`: if there is no collection.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import find_missing_shards, write_settings
+    >>> write_settings("analysis", {"num_shards": 2})
+    >>> find_missing_shards("analysis")
+    [0, 1]
+    ```
+    """
+    num_shards = int(read_settings(folder).get("num_shards", 0))
+    return [shard for shard in range(num_shards) if not _get_shard_path(folder, shard).is_file()]
+
+
+def iterate_records(folder: str | Path) -> Iterator[Record]:
+    """
+    Read the answers of a finished collection one after the other; one shard is in memory at a time.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of a collection.
+
+    Returns:
+        `Iterator[Record]`: in the order of prompt and answer.
+
+    Raises:
+        `ValueError`: if there is no collection, or shards are missing.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import iterate_records, write_settings
+    >>> write_settings("analysis", {"num_shards": 3})
+    >>> next(iterate_records("analysis"))
+    Traceback (most recent call last):
+        ...
+    ValueError: analysis has 0 of 3 shards: collect with the same settings to go on with it.
+    ```
+    """
+    missing = find_missing_shards(folder)
+    num_shards = int(read_settings(folder).get("num_shards", 0))
+    if missing:
+        raise ValueError(
+            f"{folder} has {num_shards - len(missing)} of {num_shards} shards: collect with the same settings to go on "
+            "with it."
+        )
+    for shard in range(num_shards):
+        yield from _read_shard(_get_shard_path(folder, shard))
+
+
+def read_records(folder: str | Path) -> list[Record]:
+    """
+    Read all answers of a finished collection.
+
+    Args, order and errors are those of [`iterate_records`].
+
+    Returns:
+        `list[Record]`.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import read_records, write_records
+    >>> write_records("analysis", [])
+    >>> len(read_records("analysis"))
+    0
+    ```
+    """
+    return list(iterate_records(folder))
+
+
+def _get_shard_path(folder: str | Path, shard: int) -> Path:
+    return Path(folder) / "answers" / f"{shard:05d}.parquet"
+
+
+_ARRAY_TYPES: dict[str, Any] = {
+    "token_ids": np.int32,
+    "entropies": np.float32,
+    "logprobs": np.float32,
+    "prompt_ids": np.int32,
+    "kept": np.bool_,
+}
+
+
+def _read_shard(path: Path) -> Iterator[Record]:
+    import pyarrow.parquet as pq
+
+    names = [field.name for field in fields(Record)]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=16, columns=names):
+            for row in batch.to_pylist():
+                yield _build_record(row)
+
+
+def _build_record(row: dict[str, Any]) -> Record:
+    for name, dtype in _ARRAY_TYPES.items():
+        row[name] = None if row[name] is None else np.array(row[name], dtype)
+    num_alternatives = len(row["top_tokens"][0]) if row["top_tokens"] else 0
+    row["top_logprobs"] = np.array(row["top_logprobs"], np.float32).reshape(len(row["tokens"]), num_alternatives)
+    return Record(**row)

@@ -1,0 +1,222 @@
+"""One HTML page that shows a collection: every token shaded by its entropy, and the forks at any rho. No network."""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..selection import compute_budget
+from .forks import check_share
+from .records import Record
+from .report_data import build_report_data, dump_json
+from .statistics import describe, format_percent
+
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
+
+_TEMPLATES = Path(__file__).parent.parent / "templates"
+_SCRIPTS = ("report_data.js", "report_tokens.js", "report_card.js", "report.js")
+# A token takes about 40 bytes with five alternatives: a page stays at about 20 MB.
+_MAX_TOKENS = 500_000
+
+
+def build_report(
+    records: Sequence[Record],
+    *,
+    title: str,
+    settings: Mapping[str, Any],
+    summary: Mapping[str, Any] | None = None,
+    figures: Mapping[str, str] | None = None,
+    tables: Sequence[Table] = (),
+    top_entropy_quantile: float = 0.2,
+    max_answers: int = 256,
+) -> str:
+    r"""
+    Build a self-contained HTML page with answers, figures, tables and settings.
+
+    The page marks the \\( \lceil \rho N \rceil \\) tokens with the highest entropies of the `N` tokens on it, by the
+    rule of [`select_forks`], and a slider changes \\( \rho \\). Texts cannot run as scripts: they are JSON that a script
+    writes as text, and the page's policy allows that one script and no network.
+
+    Args:
+        records (sequence of [`Record`]):
+            Answers; the page has the first of them, up to `max_answers` and half a million tokens, and says so.
+        title (`str`):
+            Heading.
+        settings (`dict`):
+            What the answers come from, by name.
+        summary (`dict`, *optional*):
+            Return value of [`summarize`] for all answers: described in a paragraph and figures under the heading.
+        figures (`dict[str, str]`, *optional*):
+            SVG documents by their titles, shown as images.
+        tables (sequence of `tuple`, *optional*):
+            Caption, header and rows of each table; cells are text, numbers or `None`.
+        top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
+            Share of kept tokens at first, \\( \rho \\), a fraction in (0, 1].
+        max_answers (`int`, *optional*, defaults to `256`):
+            How many answers the page has at most.
+
+    Returns:
+        `str`: HTML.
+
+    Raises:
+        `ValueError`: if the share is not in (0, 1], `max_answers` is not positive or an entropy is NaN.
+
+    Example:
+    ```python
+    >>> page = build_report([], title="Before training", settings={"model": "tiny"})
+    >>> "<title>Before training</title>" in page
+    True
+    ```
+    """
+    check_share(top_entropy_quantile)
+    if max_answers < 1:
+        raise ValueError(f"max_answers must be at least 1, but it is {max_answers}.")
+    shown = _choose_records(records, max_answers)
+    figures = figures or {}
+    data = build_report_data(shown) | {
+        "share": _build_share(shown, top_entropy_quantile),
+        "partial": _describe_part(shown, records),
+        "lead": describe(dict(summary)) if summary else "",
+        "facts": _build_facts(summary) if summary else [],
+        "settings": [[str(name), _format_setting(value)] for name, value in settings.items()],
+        "tables": [_build_table(*table) for table in tables],
+        "num_figures": len(figures),
+    }
+    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    return _fill_template(
+        (_TEMPLATES / "report.html").read_text(encoding="utf-8"),
+        policy=_build_policy(script, style),
+        title=_escape(title),
+        style=style,
+        figures="".join(_build_figure(name, svg) for name, svg in figures.items()),
+        data=dump_json(data),
+        script=script,
+    )
+
+
+def write_report(path: str | Path, records: Sequence[Record], **parts: Any) -> None:
+    """
+    Write the page of [`build_report`], all of it or nothing.
+
+    Args:
+        path (`str` or `Path`):
+            File to write; its folder is made.
+        records (sequence of [`Record`]):
+            Answers.
+        parts (`Any`):
+            The other arguments of [`build_report`].
+
+    Example:
+    ```python
+    >>> from pathlib import Path
+    >>> write_report("runs/report.html", [], title="Before training", settings={})
+    >>> Path("runs/report.html").read_text().splitlines()[0]
+    '<!DOCTYPE html>'
+    ```
+    """
+    path = Path(path)
+    page = build_report(records, **parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(page, encoding="utf-8", newline="\n")  # the policy's hashes hold for these line ends
+    os.replace(partial, path)
+
+
+def _choose_records(records: Sequence[Record], max_answers: int) -> Sequence[Record]:
+    chosen = records[:max_answers]
+    ends = np.cumsum([len(record.tokens) for record in chosen])
+    return chosen[: max(1, int(np.searchsorted(ends, _MAX_TOKENS, side="right")))]
+
+
+def _count_tokens(records: Sequence[Record]) -> int:
+    return sum(len(record.tokens) for record in records)
+
+
+def _describe_part(shown: Sequence[Record], records: Sequence[Record]) -> str:
+    if len(shown) == len(records):
+        return ""
+    return (
+        f"This page holds the first {len(shown):,} of {len(records):,} answers, {_count_tokens(shown):,} of "
+        f"{_count_tokens(records):,} tokens. The slider counts the tokens on this page only."
+    )
+
+
+def _build_share(shown: Sequence[Record], top_entropy_quantile: float) -> dict[str, Any]:
+    percent = float(Fraction(str(top_entropy_quantile)) * 100)
+    num_kept = compute_budget(_count_tokens(shown), top_entropy_quantile)
+    return {"percent": percent, "label": f"{percent:g} %", "num_kept": num_kept}
+
+
+def _build_facts(summary: Mapping[str, Any]) -> list[list[str]]:
+    facts = [
+        ["Answers", f"{summary['num_answers']:,}"],
+        ["Prompts", f"{summary['num_prompts']:,}"],
+        ["Tokens", f"{summary['num_tokens']:,}"],
+    ]
+    counts = {row["group"]: row["num_answers"] for row in summary["by_correctness"]}
+    judged = counts.get("right", 0) + counts.get("wrong", 0)
+    if judged:
+        facts.append(["Right", format_percent(counts.get("right", 0) / judged)])
+    if summary["num_tokens"]:
+        facts.append(["Mean entropy", f"{summary['mean_entropy']:.3f} nats"])
+        facts.append(["80th percentile", f"{summary['percentiles']['80']:.3f} nats"])
+        facts.append([f"Under {summary['near_zero']} nats", format_percent(summary["near_zero_share"])])
+    return facts
+
+
+def _format_setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _build_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    return {"caption": caption, "header": list(header), "rows": [[_to_cell(cell) for cell in row] for row in rows]}
+
+
+def _to_cell(value: Any) -> str | int | float | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if np.isfinite(float(value)) else None
+    return str(value)
+
+
+def _build_figure(name: str, svg: str) -> str:
+    # As an image a drawing runs no script, and its styles and ids do not reach the page or another figure.
+    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    caption = _escape(name)
+    return (
+        f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" src="data:image/svg+xml;base64,{source}">'
+        "</figure>"
+    )
+
+
+def _escape(text: str) -> str:
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", html.escape(text))
+
+
+def _build_policy(script: str, style: str) -> str:
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
+    return (
+        f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _fill_template(template: str, **parts: str) -> str:
+    # In one pass: what stands in a part is not looked at again.
+    return re.sub(r"\{\{ (\w+) \}\}", lambda match: parts[match[1]], template)

@@ -1,0 +1,158 @@
+"""Decoding with two temperatures: one for the tokens where the entropy is high, another for the rest.
+
+Shapes: `B` rows that are being continued, `V` words of the vocabulary. Entropies and thresholds are in nats.
+"""
+
+import math
+
+import torch
+from transformers import LogitsProcessor
+
+
+def compute_entropies(logits: torch.Tensor) -> torch.Tensor:
+    r"""
+    Compute the entropy of the next token, \\( H = -\sum_j p_j \log p_j \\) with \\( p = \mathrm{softmax}(z) \\).
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, V)`):
+            Logits \\( z \\) before any temperature. A word at -inf is impossible and adds nothing.
+
+    Returns:
+        `torch.Tensor` of shape `(B, 1)`, float32: entropies in nats.
+
+    Example:
+    ```python
+    >>> import math, torch
+    >>> compute_entropies(torch.tensor([[0.0, 0.0, -math.inf]]))  # log 2
+    tensor([[0.6931]])
+    ```
+    """
+    probabilities = logits.detach().float().softmax(dim=-1)
+    # entr(0) is 0, where 0 * log 0 would be NaN; written over its input, since a vocabulary is large.
+    return torch.special.entr(probabilities, out=probabilities).sum(dim=-1, keepdim=True)
+
+
+def check_fork_temperature(threshold: float, fork_temperature: float, other_temperature: float) -> None:
+    """
+    Refuse a threshold or a temperature that can't be meant.
+
+    Args:
+        threshold (`float`):
+            Entropy in nats, 0 or more; infinity means that no token is a fork.
+        fork_temperature (`float`):
+            Positive and finite.
+        other_temperature (`float`):
+            Positive and finite.
+
+    Raises:
+        `ValueError`: with one sentence that names the value.
+
+    Example:
+    ```python
+    >>> check_fork_temperature(0.672, fork_temperature=0.0, other_temperature=1.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: fork_temperature must be a positive number, but it is 0.0: for nearly greedy decoding take 0.01.
+    ```
+    """
+    if not _is_number(threshold) or not threshold >= 0:
+        raise ValueError(f"threshold must be an entropy in nats, 0 or more, but it is {threshold!r}.")
+    for name, value in (("fork_temperature", fork_temperature), ("other_temperature", other_temperature)):
+        if not _is_number(value) or not 0 < value < math.inf:
+            raise ValueError(
+                f"{name} must be a positive number, but it is {value!r}: for nearly greedy decoding take 0.01."
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def apply_fork_temperature(
+    logits: torch.Tensor, threshold: float, fork_temperature: float, other_temperature: float
+) -> torch.Tensor:
+    r"""
+    Divide each row of logits by the temperature that its entropy calls for.
+
+    \\( z' = z / T_\text{fork} \\) where \\( H \ge \tau \\), else \\( z' = z / T_\text{other} \\). The entropy \\( H \\) is
+    that of \\( \mathrm{softmax}(z) \\), before either temperature. A row at the threshold is a fork, as in the paper's
+    indicator \\( \mathbb{1}[H \ge \tau] \\).
+
+    Source: the experiment of figure 3 of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, V)`):
+            Logits \\( z \\) before any temperature; they are left as they are.
+        threshold (`float`):
+            Entropy \\( \tau \\) in nats from which on a row is a fork.
+        fork_temperature (`float`):
+            Temperature of the forks.
+        other_temperature (`float`):
+            Temperature of all other rows.
+
+    Returns:
+        `torch.Tensor` of shape `(B, V)`: logits to sample from at temperature 1.
+
+    Raises:
+        `ValueError`: if the threshold is negative or NaN, or a temperature is not positive and finite.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> logits = torch.tensor([[1.0, 0.0], [9.0, 0.0]])  # 0.58 and 0.001 nats
+    >>> apply_fork_temperature(logits, threshold=0.5, fork_temperature=2.0, other_temperature=1.0)
+    tensor([[0.5000, 0.0000],
+            [9.0000, 0.0000]])
+    ```
+    """
+    check_fork_temperature(threshold, fork_temperature, other_temperature)
+    # Divided by Python numbers, as plain sampling does it: on a GPU PyTorch then multiplies by the reciprocal, and a
+    # tensor of temperatures would differ from plain sampling in the last bit.
+    return torch.where(compute_entropies(logits) >= threshold, logits / fork_temperature, logits / other_temperature)
+
+
+class ForkTemperature(LogitsProcessor):
+    """
+    Sample the forks at one temperature and all other tokens at another, in `model.generate`.
+
+    Transformers runs it on the logits in fp32, after its own processors that forbid tokens or change their logits (those
+    count for the entropy) and before its temperature, top-k, top-p and min-p. Pass `temperature=1.0`, which adds no
+    temperature of its own, and `top_k=0` and `top_p=1.0` unless they are wanted: the generation config of many models
+    sets all three. The source and the equation are those of [`apply_fork_temperature`].
+
+    Args:
+        threshold (`float`):
+            Entropy in nats from which on a token is a fork; 0.672 in the paper's experiment with Qwen3-8B.
+        fork_temperature (`float`):
+            Temperature of the forks, positive.
+        other_temperature (`float`):
+            Temperature of all other tokens, positive.
+
+    Raises:
+        `ValueError`: if the threshold is negative or NaN, or a temperature is not positive and finite.
+
+    Example:
+    ```python
+    >>> from transformers import LogitsProcessorList
+    >>> from trl_forking.countdown import load_countdown_model, load_countdown_tokenizer
+    >>> from trl_forking.decoding import ForkTemperature
+    >>> prompt = load_countdown_tokenizer()("nums 3 5 2 goal 16 :", return_tensors="pt")
+    >>> two_temperatures = ForkTemperature(threshold=0.6, fork_temperature=1.5, other_temperature=1.0)
+    >>> answer = load_countdown_model().generate(
+    ...     **prompt,
+    ...     logits_processor=LogitsProcessorList([two_temperatures]),
+    ...     do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=4,
+    ... )
+    >>> answer.shape
+    torch.Size([1, 11])
+    ```
+    """
+
+    def __init__(self, threshold: float, fork_temperature: float, other_temperature: float):
+        check_fork_temperature(threshold, fork_temperature, other_temperature)
+        self.threshold = threshold
+        self.fork_temperature = fork_temperature
+        self.other_temperature = other_temperature
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        return apply_fork_temperature(scores, self.threshold, self.fork_temperature, self.other_temperature)
