@@ -23,6 +23,7 @@ from trl_forking.countdown import (
     make_countdown_dataset,
 )
 from trl_forking.countdown_warm_start import draw_search
+from trl_forking.fork_report_callback import ForkReportCallback
 
 
 NUM_PROMPTS, NUM_GENERATIONS, MAX_STEPS = 8, 4, 5
@@ -92,6 +93,8 @@ def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
         return batch
 
     trainer._complete_rollout = record
+    if settings.get("report"):
+        trainer.add_callback(ForkReportCallback(trainer, every_n_steps=2))
     before = read_weights(trainer.model)
     trainer.train(resume_from_checkpoint=settings.get("checkpoint"))
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -100,6 +103,7 @@ def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
         "change": (read_weights(trainer.model) - before).abs().max().item(),
         "losses": [entry["loss"] for entry in logs],
         "rounds": [entry.get("forking/sampling_rounds") for entry in logs],
+        "overlaps": [entry.get("forking/overlap_with_base") for entry in logs],
         "prompts_consumed": logs[-1].get("forking/prompts_consumed"),
         "dead_trained": dead_trained,
         "distributed_type": trainer.accelerator.distributed_type.value,

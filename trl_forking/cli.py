@@ -17,6 +17,8 @@ from .arguments import ForkingParser, UserError, exit_on_user_error
 _COMMANDS = {
     "demo": "train the embedded task on the CPU in about two minutes and show its forks",
     "grpo": "train a real model from a recipe or a YAML file, on one GPU or many",
+    "analyze": "show the forks of a model on any prompts: a page, plots and tables",
+    "compare": "show how far the forks moved in training: a base model and its checkpoints",
 }
 
 
@@ -49,6 +51,16 @@ def main(args: list[str] | None = None) -> None:
         from .launch import run_grpo
 
         run_grpo(flags)
+    elif command == "analyze":
+        from .analyze import run_analyze
+
+        _quiet_upstream()
+        run_analyze(flags)
+    elif command == "compare":
+        from .compare import run_compare
+
+        _quiet_upstream()
+        run_compare(flags)
     else:
         with exit_on_user_error():
             raise UserError(f"unknown command {command!r}; the commands are: {', '.join(_COMMANDS)}.")
@@ -84,12 +96,15 @@ def _run_demo(flags: list[str]) -> None:
 def _quiet_upstream() -> None:
     """Leave the terminal to the command: what upstream warns of is none of its user's business."""
     import datasets
+    import torch
     import transformers
 
     warnings.filterwarnings("ignore")
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, where it is installed, warns that it chose it
     for name in ("transformers", "accelerate", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -1,0 +1,194 @@
+"""The page, the overlap with the first model and what trackers get, while training."""
+
+import json
+import math
+import re
+from importlib.util import find_spec
+
+import countdown_worker
+import numpy as np
+import pytest
+import torch
+from launch import run_steps
+from tiny import build_trainer
+
+from trl_forking.fork_report_callback import ForkReportCallback
+from trl_forking.trackers import log_fork_report, mark_kept
+
+
+def build(tmp_path, every_n_steps=2, **settings):
+    defaults = {"gradient_accumulation_steps": 2, "max_steps": 5, "learning_rate": 0.3, "optim": "sgd"}
+    trainer = build_trainer(tmp_path, **(defaults | settings))
+    trainer.add_callback(ForkReportCallback(trainer, every_n_steps=every_n_steps))
+    return trainer
+
+
+def get_overlaps(trainer) -> dict[int, float]:
+    logs = trainer.state.log_history
+    return {e["step"]: e["forking/overlap_with_base"] for e in logs if "forking/overlap_with_base" in e}
+
+
+def find_top(entropies: list[np.ndarray], rho: float = 0.2) -> set[tuple[int, int]]:
+    places = [(row, place) for row, values in enumerate(entropies) for place in range(len(values))]
+    places.sort(key=lambda place: -entropies[place[0]][place[1]])
+    return set(places[: math.ceil(rho * len(places))])
+
+
+def score(model, batch) -> list[np.ndarray]:
+    """Entropies of every answer of a batch in float64, one at a time."""
+    entropies = []
+    for row in range(len(batch["completion_ids"])):
+        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+        answer = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+        with torch.no_grad():
+            logits = model(torch.cat([prompt, answer])[None]).logits[0, len(prompt) - 1 : -1].double()
+        entropies.append(torch.distributions.Categorical(logits=logits).entropy().numpy())
+    return entropies
+
+
+def test_overlap_is_that_of_the_definition(tmp_path):
+    trainer = build(tmp_path, per_device_train_batch_size=16, gradient_accumulation_steps=1)
+    before, seen = {}, {}
+
+    def note(step):
+        batch = before.setdefault("batch", trainer._buffered_inputs[0])
+        seen[step] = score(trainer.model, batch)
+
+    compute_overlap = trainer.callback_handler.callbacks[-1]._compute_overlap
+    trainer.callback_handler.callbacks[-1]._compute_overlap = lambda probe: (
+        note(trainer.state.global_step),
+        compute_overlap(probe),
+    )[1]
+    trainer.train()
+    batch = before["batch"]
+    base = [
+        row[mask.bool()].double().numpy()
+        for row, mask in zip(batch["entropies"], batch["completion_mask"], strict=True)
+    ]
+    overlaps = get_overlaps(trainer)
+    assert list(overlaps) == [1, 2, 4, 5]
+    expected = {s: len(find_top(base) & find_top(now)) / len(find_top(base)) for s, now in seen.items()}
+    assert overlaps == pytest.approx(expected, abs=1.5 / len(find_top(base)))  # ties
+    assert min(overlaps.values()) < 1.0
+
+
+def test_forks_of_a_model_that_does_not_move_stay(tmp_path):
+    trainer = build(tmp_path, learning_rate=0.0, max_steps=2)
+    trainer.train()
+    assert get_overlaps(trainer) == {1: 1.0, 2: 1.0}
+
+
+def test_two_processes_log_the_overlap_of_one(tmp_path):
+    settings = {"fixed": True, "report": True, "config": {"gradient_accumulation_steps": 1, "dynamic_sampling": False}}
+    whole = countdown_worker.run("ddp", settings | {"folder": str(tmp_path / "one")}, num_processes=1)
+    settings["folder"] = str(tmp_path / "two")
+    (record,) = run_steps("countdown_worker.py", tmp_path / "records.pt", [settings], "ddp")
+    assert record["num_processes"] == 2
+    assert record["overlaps"] == pytest.approx(whole["overlaps"], abs=1e-6, nan_ok=True)
+    assert min(filter(None, whole["overlaps"])) < 1.0
+    assert sorted(path.name for path in (tmp_path / "two" / "forks").glob("*.html")) == [
+        f"step-{step}.html" for step in (1, 2, 4, 5)
+    ]
+
+
+def test_page_has_the_newest_answers(tmp_path):
+    trainer = build(tmp_path, max_steps=2, every_n_steps=2)
+    trainer.train()
+    page = (tmp_path / "forks" / "step-2.html").read_text()
+    assert "Forks at step 2" in page
+    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+    assert len(data["answers"]) == 16 and all(answer["trained"] for answer in data["answers"])
+    records = trainer.callback_handler.callbacks[-1]._build_records()
+    assert [record.answer_index for record in records] == [0, 1, 2, 3] * 4
+    expected = list(trainer._logs["rewards"]["reward_fixed"])
+    assert [record.reward for record in records] == pytest.approx(expected)
+    # Groups with equal rewards do not compete.
+    counted = [record for record in records if len({expected[4 * record.prompt_index + n] for n in range(4)}) > 1]
+    places = find_top([record.entropies.astype(np.float64) for record in counted])
+    assert sum(record.kept.sum() for record in records) == len(places)
+    assert min(record.entropies[record.kept].min() for record in counted if record.kept.any()) == pytest.approx(
+        min(counted[row].entropies[place] for row, place in places), abs=1e-4
+    )
+    texts = [record.completion.removesuffix(" <eos>") for record in records]
+    assert texts == list(trainer._logs["completion"])
+
+
+def test_resumed_run_keeps_its_probe(tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch", "learning_rate": 1e-2}
+    whole = build(tmp_path, **saving)
+    whole.train()
+    resumed = build(tmp_path, **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert get_overlaps(resumed) == get_overlaps(whole)
+
+
+def test_resumed_run_without_a_probe_says_so(tmp_path, monkeypatch):
+    saving = {"save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch"}
+    build(tmp_path, **saving).train()
+    for path in (tmp_path / "forks").glob("probe_*"):
+        path.unlink()
+    warnings = []
+    monkeypatch.setattr("trl_forking.fork_report_callback.logger.warning", warnings.append)
+    resumed = build(tmp_path, **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert "has no probe of every process" in warnings[0]
+    assert max(get_overlaps(resumed)) <= 3
+
+
+def test_all_tokens_are_trained(tmp_path):
+    trainer = build(tmp_path, top_entropy_quantile=1.0, max_steps=2)
+    trainer.train()
+    assert set(get_overlaps(trainer)) == {1, 2}
+    assert (tmp_path / "forks" / "step-2.html").is_file()
+
+
+def test_what_cannot_be_shown_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="marks the kept tokens when the answers are recorded, but selection_scope"):
+        build(tmp_path, selection_scope="micro_batch")
+    with pytest.raises(ValueError, match="every_n_steps must be at least 1, but it is 0"):
+        build(tmp_path, every_n_steps=0)
+
+
+def test_tensorboard_gets_words_answers_and_histogram(tmp_path, monkeypatch):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    build(tmp_path, max_steps=2, report_to=["tensorboard"]).train()
+    events = event_accumulator.EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"forking/words/text_summary", "forking/answers/text_summary"} <= set(tags["tensors"])
+    assert "forking/entropies" in tags["histograms"]
+    assert {"train/forking/threshold", "train/forking/overlap_with_base"} <= set(tags["scalars"])
+    text = events.Tensors("forking/answers/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert r"\[" in text and "reward" in text
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_trackers_get_their_own_types(name, tmp_path, monkeypatch):
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    tracker = __import__(name)
+    logged = []
+    monkeypatch.setattr(tracker, "log", logged.append)
+    if name == "wandb":
+        monkeypatch.setattr(tracker, "run", object())
+    trainer = build(tmp_path, max_steps=1)
+    trainer.train()
+    callback = trainer.callback_handler.callbacks[-1]
+    trainer.args.report_to = [name]
+    records = callback._build_records()
+    rows = [{"token": " so", "count": 3, "mean_entropy": 1.5}]
+    log_fork_report(trainer, 7, records, {"top_tokens": rows}, tmp_path / "forks" / "step-1.html")
+    (media,) = logged
+    types = {key.removeprefix("forking/"): type(value).__name__ for key, value in media.items()}
+    assert types.pop("train/global_step") == "int" and media["train/global_step"] == 7
+    assert types["words"] == types["answers"] == "Table" and types["entropies"] == "Histogram"
+    assert "Html" in types["page"]
+
+
+def test_kept_tokens_are_marked(tmp_path):
+    trainer = build(tmp_path, max_steps=1)
+    trainer.train()
+    for record in trainer.callback_handler.callbacks[-1]._build_records():
+        marked = mark_kept(record)
+        assert marked.count("[") - record.completion.count("[") == record.kept.sum()

@@ -1,0 +1,404 @@
+"""`trl-forking analyze`: a model and some prompts in; page, plots and tables of its forks out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .analysis import Record, collect, load_model, load_prompts, read_records, verify_solution
+from .analysis.comparison import write_csv
+from .analysis.forks import check_share, join_entropies
+from .analysis.report import write_report
+from .analysis.statistics import describe, summarize
+from .arguments import ForkingParser, UserError, exit_on_user_error, require
+
+
+EMBEDDED = "countdown"
+"""Name of the model and of the task that come with the package."""
+_VERIFIERS = ("auto", "math", EMBEDDED, "none")
+
+
+@dataclass
+class AnswerArguments:
+    """
+    Which prompts are answered, and how.
+
+    Parameters:
+        prompts (`str`):
+            A file (`.jsonl`, `.json`, `.csv`, `.parquet`, `.txt`), the name of a data set of the Hub, or `"countdown"`.
+        prompts_config, prompts_split (`str`):
+            Configuration and split of a data set of the Hub.
+        prompt_template (`str`, *optional*):
+            `"chat"` or `"paper"`: puts each question into that template. By default prompts are taken as they are.
+        num_prompts (`int`, *optional*, defaults to `64`):
+            How many are answered, the first ones.
+        num_generations, max_completion_length, temperature, top_p, top_k, seed:
+            Answers to each prompt and how they are drawn, as in TRL.
+        batch_size (`int`, *optional*, defaults to `16`):
+            Prompts that are answered at a time.
+        use_vllm (`bool`, *optional*, defaults to `False`):
+            Whether vLLM draws the answers.
+        verifier (`str`, *optional*, defaults to `"auto"`):
+            `"math"`, `"countdown"`, `"none"`, or by what the prompts are.
+        dtype, device (`str`, *optional*):
+            Type of the weights and where they are; by default as stored, on the GPU, and float32 on a CPU.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Whether to run code that a model of the Hub brings along.
+        top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
+            Share of forks.
+        output_dir (`str`):
+            Folder to write to.
+        overwrite (`bool`, *optional*, defaults to `False`):
+            Whether to begin anew where the folder has other answers.
+
+    Raises:
+        `ValueError`: if a value is out of its range.
+
+    Example:
+    ```python
+    >>> AnswerArguments(prompts="countdown").num_prompts
+    64
+    ```
+    """
+
+    prompts: str | None = field(
+        default=None, metadata={"help": "File of prompts, data set of the Hub, or `countdown`, the embedded task."}
+    )
+    prompts_config: str | None = field(default=None, metadata={"help": "Configuration of a data set of the Hub."})
+    prompts_split: str = field(default="train", metadata={"help": "Split of a data set of the Hub."})
+    prompt_template: str | None = field(
+        default=None,
+        metadata={"help": "`chat` or `paper` puts each question into that template.", "choices": ["chat", "paper"]},
+    )
+    num_prompts: int = field(default=64, metadata={"help": "Number of prompts, the first ones."})
+    num_generations: int = field(default=4, metadata={"help": "Answers to each prompt."})
+    max_completion_length: int = field(default=512, metadata={"help": "Most tokens of an answer."})
+    temperature: float = field(default=1.0, metadata={"help": "Temperature of answers and entropies."})
+    top_p: float = field(default=1.0, metadata={"help": "Share of the probability that answers are drawn from."})
+    top_k: int = field(default=0, metadata={"help": "Number of tokens that answers are drawn from; 0 for all."})
+    batch_size: int = field(default=16, metadata={"help": "Prompts that are answered at a time."})
+    seed: int = field(default=42, metadata={"help": "Another seed draws other answers."})
+    use_vllm: bool = field(default=False, metadata={"help": "Let vLLM draw the answers."})
+    verifier: str = field(
+        default="auto",
+        metadata={"help": "What checks the answers; `auto` goes by the prompts.", "choices": list(_VERIFIERS)},
+    )
+    dtype: str | None = field(default=None, metadata={"help": "Type of the weights, such as `bfloat16`."})
+    device: str | None = field(default=None, metadata={"help": "Device, such as `cuda:1`."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that a model of the Hub brings."})
+    top_entropy_quantile: float = field(default=0.2, metadata={"help": "Share of the tokens that are forks."})
+    output_dir: str = field(default="runs/analysis", metadata={"help": "Folder to write to."})
+    overwrite: bool = field(default=False, metadata={"help": "Begin anew where the folder has other answers."})
+
+    def __post_init__(self) -> None:
+        if self.prompts is None:
+            raise ValueError("prompts is missing: give --prompts FILE, a data set of the Hub, or countdown.")
+        if self.num_prompts < 1:
+            raise ValueError(f"num_prompts must be at least 1, but it is {self.num_prompts}.")
+        check_share(self.top_entropy_quantile)
+
+
+@dataclass
+class AnalyzeArguments(AnswerArguments):
+    """
+    What `trl-forking analyze` looks at.
+
+    Parameters:
+        model_name_or_path (`str`):
+            Folder of a model or adapter, a name of the Hub, a `.gguf` file, or `"countdown"`.
+        top_alternatives (`int`, *optional*, defaults to `5`):
+            Alternatives noted at every token.
+        min_count (`int`, *optional*):
+            How often a token must occur to be in the lists. By default 101 as in the paper, or less where there are
+            fewer than 100,000 tokens: a thousandth of them, but at least 5.
+        hes (`bool`, *optional*, defaults to `False`):
+            Whether to score each answer by the sum of its highest 0.5 % entropies.
+        max_answers (`int`, *optional*, defaults to `256`):
+            Most answers on the page.
+
+    Raises:
+        `ValueError`: if a value is missing or out of its range.
+
+    Example:
+    ```python
+    >>> AnalyzeArguments(prompts="countdown", model_name_or_path="countdown").output_dir
+    'runs/analysis'
+    ```
+    """
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Folder of a model or adapter, name of the Hub, `.gguf` file, or `countdown`."}
+    )
+    top_alternatives: int = field(default=5, metadata={"help": "Alternatives noted at every token."})
+    min_count: int | None = field(
+        default=None, metadata={"help": "How often a token must occur to be listed; at most 101 by default."}
+    )
+    hes: bool = field(default=False, metadata={"help": "Score each answer by the sum of its highest 0.5 % entropies."})
+    max_answers: int = field(default=256, metadata={"help": "Most answers on the page."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model_name_or_path is None:
+            raise ValueError("model_name_or_path is missing: give a model of the Hub, a folder, or countdown.")
+
+
+def run_analyze(flags: list[str]) -> None:
+    """
+    Run `trl-forking analyze`.
+
+    Args:
+        flags (`list[str]`):
+            Fields of [`AnalyzeArguments`] as flags.
+
+    Raises:
+        `SystemExit`: with code 2 and one sentence if a flag, a file or a value is wrong.
+
+    Example:
+    ```python
+    >>> run_analyze(["--model_name_or_path", "countdown", "--prompts", "countdown", "--num_prompts", "4"])
+    Answers...
+    >>> from pathlib import Path
+    >>> sorted(path.name for path in Path("runs/analysis").glob("*.html"))
+    ['report.html']
+    ```
+    """
+    parser = ForkingParser(AnalyzeArguments, prog="trl-forking analyze")
+    (args,) = parser.parse_args_and_config(flags)
+    folder = Path(args.output_dir)
+    with exit_on_user_error(parser.debug):
+        require("matplotlib", "trl-forking[analysis]")
+        rows, verifier = read_prompts(args)
+        model, tokenizer = load(args.model_name_or_path, args)
+        print(f"Answers go to {folder}; after an interruption the same command goes on.")
+        answer_prompts(model, tokenizer, rows, verifier, args, top_alternatives=args.top_alternatives, hes=args.hes)
+        records = read_records(folder)
+    summary = summarize(records, args.top_entropy_quantile, choose_min_count(records, args.min_count))
+    figures = draw_figures(records, summary)
+    write_tables(folder, summary)
+    write_figures(folder, figures)
+    title = f"Forks of {Path(args.model_name_or_path).name}"
+    write_page(folder / "report.html", records, title, args, summary, figures, args.max_answers)
+    print(f"{describe(summary)}\nPage: {folder / 'report.html'}")
+
+
+def load(name_or_path: str, args: AnswerArguments) -> tuple[Any, Any]:
+    """
+    Load a model and its tokenizer; `countdown` is the one that comes with the package.
+
+    Example:
+    ```python
+    >>> model, tokenizer = load("countdown", AnswerArguments(prompts="countdown"))
+    >>> tokenizer.decode(tokenizer("3 * 5")["input_ids"])
+    '3 * 5'
+    ```
+    """
+    if name_or_path == EMBEDDED:
+        from .countdown import load_countdown_model, load_countdown_tokenizer
+
+        return load_countdown_model(), load_countdown_tokenizer()
+    return load_model(name_or_path, args.dtype, args.device, args.trust_remote_code)
+
+
+def read_prompts(args: AnswerArguments) -> tuple[list[dict[str, Any]], Any]:
+    """
+    Read the prompts, and choose what checks the answers to them.
+
+    Returns:
+        `tuple`: rows with a `prompt`, and a function of a row and an answer, or `None`.
+
+    Raises:
+        [`UserError`]: if the verifier does not fit the prompts.
+
+    Example:
+    ```python
+    >>> rows, verifier = read_prompts(AnswerArguments(prompts="countdown", num_prompts=2))
+    >>> len(rows), verifier(rows[0], "no derivation")
+    (2, 0.0)
+    ```
+    """
+    is_embedded = args.prompts == EMBEDDED
+    if is_embedded:
+        from .countdown import make_countdown_dataset
+
+        rows = list(make_countdown_dataset("eval", args.num_prompts, args.seed))
+    else:
+        rows = load_prompts(
+            args.prompts or "", args.prompt_template, args.prompts_config, args.prompts_split, args.num_prompts
+        )
+    name = args.verifier
+    has_solution = any(row.get("solution") is not None for row in rows)
+    if name == "auto":
+        name = EMBEDDED if is_embedded else "math" if has_solution else "none"
+    if (name == EMBEDDED) != is_embedded and EMBEDDED in (name, args.prompts) and name != "none":
+        raise UserError(f"--verifier {name} does not fit --prompts {args.prompts}: leave it out.")
+    if name == "math":
+        if not has_solution:
+            raise UserError(f"--verifier math: {args.prompts} has no column solution or answer to check against.")
+        require("math_verify", "trl-forking[math]")
+    return rows, {"math": verify_solution, EMBEDDED: _verify_countdown, "none": None}[name]
+
+
+def _verify_countdown(row: dict[str, Any], completion: str) -> float:
+    from .countdown import verify_countdown
+
+    return float(verify_countdown(completion, row["nums"], row["goal"]))
+
+
+def answer_prompts(
+    model: Any, tokenizer: Any, rows: list[dict[str, Any]], verifier: Any, args: AnswerArguments, **kwargs: Any
+) -> None:
+    """
+    Let a model answer prompts into `args.output_dir`, see [`collect`].
+
+    Example:
+    ```python
+    >>> args = AnswerArguments(prompts="countdown", num_prompts=1, max_completion_length=4)
+    >>> answer_prompts(*load("countdown", args), *read_prompts(args), args, disable_tqdm=True)
+    >>> len(read_records(args.output_dir))
+    4
+    ```
+    """
+    collect(
+        model,
+        rows,
+        args.output_dir,
+        tokenizer=tokenizer,
+        num_generations=args.num_generations,
+        max_completion_length=args.max_completion_length,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        top_k=args.top_k,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        verifier=verifier,
+        use_vllm=args.use_vllm,
+        description={"prompts_from": args.prompts},
+        overwrite=args.overwrite,
+        **kwargs,
+    )
+
+
+def choose_min_count(records: Sequence[Record], min_count: int | None) -> int:
+    """
+    Choose how often a token must occur to be listed: the paper's "more than 100 times", less in a small collection.
+
+    Example:
+    ```python
+    >>> choose_min_count([], None), choose_min_count([], 30)
+    (5, 30)
+    ```
+    """
+    if min_count is not None:
+        return min_count
+    return min(101, max(5, sum(len(record.tokens) for record in records) // 1000))
+
+
+def draw_figures(records: Sequence[Record], summary: dict[str, Any]) -> dict[str, Any]:
+    """
+    Draw the pictures of a collection.
+
+    Returns:
+        `dict[str, Figure]`: by name of the file, without its ending.
+
+    Example:
+    ```python
+    >>> list(draw_figures([], summarize([])))
+    ['entropy_histogram', 'cumulative_share', 'fork_words']
+    ```
+    """
+    from .analysis.plots import plot_cumulative_share, plot_entropy_histogram, plot_fork_words
+
+    entropies, rho = join_entropies([record.entropies for record in records]), summary["top_entropy_quantile"]
+    return {
+        "entropy_histogram": plot_entropy_histogram(entropies, rho),
+        "cumulative_share": plot_cumulative_share(entropies, rho),
+        "fork_words": plot_fork_words(summary["top_tokens"], summary["min_count"]),
+    }
+
+
+_TABLES = {
+    "top_tokens": "Tokens with the highest mean entropy",
+    "bottom_tokens": "Tokens with the lowest mean entropy",
+    "by_correctness": "Right and wrong answers",
+    "by_answer_part": "By place in the answer",
+    "by_sentence_position": "By place in the sentence",
+}
+_CAPTIONS = {
+    "entropy_histogram": "Distribution of entropy",
+    "cumulative_share": "Share of all entropy",
+    "fork_words": "Words where the reasoning forks",
+}
+
+
+def write_tables(folder: Path, summary: dict[str, Any]) -> None:
+    """
+    Write `summary.json` and a CSV file for each table.
+
+    Example:
+    ```python
+    >>> write_tables(Path("."), summarize([]))
+    >>> Path("summary.json").is_file()
+    True
+    ```
+    """
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    for name in _TABLES:
+        if summary[name]:
+            write_csv(summary[name], folder / f"{name}.csv")
+
+
+def write_figures(folder: Path, figures: dict[str, Any]) -> None:
+    """
+    Write figures as PNG files.
+
+    Example:
+    ```python
+    >>> write_figures(Path("."), {})
+    ```
+    """
+    from .analysis.plots import save_figure
+
+    for name, figure in figures.items():
+        save_figure(figure, folder / f"{name}.png")
+
+
+def write_page(
+    path: Path,
+    records: Sequence[Record],
+    title: str,
+    args: AnswerArguments,
+    summary: dict[str, Any],
+    figures: dict[str, Any],
+    max_answers: int,
+    tables: Sequence[tuple] = (),
+) -> None:
+    """
+    Write the page with everything on it.
+
+    Example:
+    ```python
+    >>> write_page(Path("page.html"), [], "Nothing", AnswerArguments(prompts="countdown"), summarize([]), {}, 1)
+    >>> Path("page.html").is_file()
+    True
+    ```
+    """
+    from .analysis.plots import render_svg
+
+    captions = {name: _CAPTIONS.get(name, name.replace("_", " ").capitalize()) for name in figures}
+    own = [
+        (caption, list(summary[name][0]), [list(row.values()) for row in summary[name][:30]])
+        for name, caption in _TABLES.items()
+        if summary[name]
+    ]
+    write_report(
+        path,
+        records,
+        title=title,
+        settings={name: value for name, value in vars(args).items() if value is not None},
+        summary=summary,
+        figures={captions[name]: render_svg(figure, captions[name]) for name, figure in figures.items()},
+        tables=[*tables, *own],
+        top_entropy_quantile=args.top_entropy_quantile,
+        max_answers=max_answers,
+    )

@@ -1,0 +1,115 @@
+"""What a run's trackers get beside numbers: the page of answers, words, marked text, a distribution."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers.integrations import TensorBoardCallback
+
+from .analysis import Record
+
+
+_NUM_WORDS = 20
+_NUM_ANSWERS = 8
+
+
+def log_fork_report(
+    trainer: Any, step: int, records: Sequence[Record], summary: dict[str, Any], page: str | Path
+) -> None:
+    """
+    Send a report on the forks to the trackers that a trainer reports to, as the types they have for it.
+
+    wandb and trackio get `forking/page` (HTML), `forking/words` and `forking/answers` (tables) and
+    `forking/entropies` (histogram); TensorBoard gets words and answers as text, and the histogram.
+
+    Args:
+        trainer ([`~transformers.Trainer`]):
+            Trainer whose `args.report_to` says which.
+        step (`int`):
+            Optimiser step.
+        records (sequence of [`Record`]):
+            Answers.
+        summary (`dict`):
+            Return value of [`summarize`].
+        page (`str` or `Path`):
+            HTML file.
+
+    Example:
+    ```python
+    >>> from types import SimpleNamespace
+    >>> trainer = SimpleNamespace(args=SimpleNamespace(report_to=[]), callback_handler=SimpleNamespace(callbacks=[]))
+    >>> log_fork_report(trainer, 1, [], {"top_tokens": []}, "step-1.html")
+    ```
+    """
+    words = [(row["token"], row["count"], row["mean_entropy"]) for row in summary["top_tokens"][:_NUM_WORDS]]
+    answers = [(record.prompt, mark_kept(record), record.reward) for record in records[:_NUM_ANSWERS]]
+    entropies = np.concatenate([np.zeros(0, np.float32), *(record.entropies for record in records)])
+    for name in ("wandb", "trackio"):
+        if name in trainer.args.report_to:
+            _log_media(name, step, words, answers, entropies, Path(page))
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            _write_events(callback.tb_writer, step, words, answers, entropies)
+
+
+def _log_media(
+    name: str, step: int, words: list[tuple], answers: list[tuple], entropies: np.ndarray, page: Path
+) -> None:
+    tracker = __import__(name)
+    if name == "wandb" and tracker.run is None:
+        return
+    media = {
+        "forking/words": tracker.Table(columns=["token", "count", "mean_entropy"], data=[list(row) for row in words]),
+        "forking/answers": tracker.Table(columns=["prompt", "answer", "reward"], data=[list(row) for row in answers]),
+        "forking/entropies": tracker.Histogram(entropies),
+        "forking/page": tracker.Html(page.read_text(encoding="utf-8"), inject=False),
+    }
+    # As Transformers and TRL do: wandb's own step counts calls, and the optimiser's is a column.
+    tracker.log(media | {"train/global_step": step})
+
+
+def _write_events(writer: Any, step: int, words: list[tuple], answers: list[tuple], entropies: np.ndarray) -> None:
+    rows = [f"| {_escape(repr(token))} | {count} | {mean:.3f} |" for token, count, mean in words]
+    writer.add_text("forking/words", "\n".join(["| token | count | mean entropy |", "|---|---|---|", *rows]), step)
+    blocks = [f"{_escape(prompt)}\n\n{_escape(answer)}\n\nreward {reward}" for prompt, answer, reward in answers]
+    writer.add_text("forking/answers", "\n\n---\n\n".join(blocks), step)
+    if len(entropies):
+        writer.add_histogram("forking/entropies", entropies, step)
+
+
+def mark_kept(record: Record) -> str:
+    """
+    Write an answer with its kept tokens in brackets.
+
+    Args:
+        record ([`Record`]):
+            Answer; where nothing is known of kept tokens, none is marked.
+
+    Returns:
+        `str`: text.
+
+    Example:
+    ```python
+    >>> import numpy as np
+    >>> zeros = np.zeros(2, np.float32)
+    >>> mark_kept(Record(
+    ...     prompt_index=0, answer_index=0, prompt="", token_ids=np.arange(2), tokens=["So", " it"], entropies=zeros,
+    ...     logprobs=zeros, top_tokens=[[], []], top_logprobs=np.zeros((2, 0)), kept=np.array([False, True]),
+    ... ))
+    'So [it]'
+    ```
+    """
+    if record.kept is None:
+        return record.completion
+    return "".join(_bracket(token) if kept else token for token, kept in zip(record.tokens, record.kept, strict=True))
+
+
+def _bracket(token: str) -> str:
+    text = token.strip()
+    return token.replace(text, f"[{text}]", 1) if text else f"[{token!r}]"
+
+
+def _escape(text: str) -> str:
+    """Keep text from being read as Markdown or HTML."""
+    return "".join(f"\\{character}" if character in "\\`*_{}[]<>#|!" else character for character in text)
