@@ -1,7 +1,9 @@
 """What pip, make, CI and a script runner read: versions, extras, pins, targets, headers."""
 
 import ast
+import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -114,6 +116,16 @@ def test_make_sets_up_everything_and_passes_flags(target, arguments, last):
     assert lines[-1].strip() == last
 
 
+def test_make_runs_the_tests_with_every_supported_trl():
+    lines = dry_run("test-versions").splitlines()
+    oldest = [line for line in lines if ".venv-trl-1.15.0" in line]
+    assert any(line.startswith("sed 's/^trl==.*/trl==1.15.0/' constraints.txt") for line in oldest)
+    assert any(line.endswith("install triton") for line in oldest)
+    assert "TRITON_INTERPRET=1" in oldest[-1] and oldest[-1].endswith("-m pytest -n auto --dist loadfile tests")
+    newest = [line for line in lines if ".venv-trl-1.16.0" in line]
+    assert newest[-1].endswith("-m pytest -n auto --dist loadfile tests") and "TRITON" not in newest[-1]
+
+
 def test_make_has_quality_and_help():
     assert ".venv/bin/mypy" in dry_run("quality")
     assert "make demo" in dry_run()
@@ -122,6 +134,31 @@ def test_make_has_quality_and_help():
 def test_ci_runs_make_test():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+
+
+def test_nightly_run_tells_of_a_change_upstream():
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())
+    assert job["permissions"] == {"contents": "write", "issues": "write"}
+    steps = {step.get("name"): step for step in job["jobs"]["trl-main"]["steps"]}
+    assert steps["Open an issue, or add to the open one"]["if"] == "failure()"
+    assert steps["Write the row of tested versions"]["if"] == "always()"
+
+
+def test_table_of_tested_versions_is_written_by_the_job(tmp_path):
+    table, results = tmp_path / "versions.md", tmp_path / "results.xml"
+    table.write_text((ROOT / "docs" / "versions.md").read_text())
+    command = [sys.executable, str(ROOT / ".github" / "tested_versions.py"), str(table), str(results)]
+    for failed in (3, 0):  # the newer run of a version takes the place of the older one
+        results.write_text(
+            f'<testsuites><testsuite tests="10" failures="{failed}" errors="0" skipped="2"/></testsuites>'
+        )
+        subprocess.run(command, check=True)
+    rows = [
+        line for line in table.read_text().splitlines() if line.startswith(f"| {importlib.metadata.version('trl')} |")
+    ]
+    mine = [row for row in rows if f"| {platform.python_version()} |" in row]
+    assert len(mine) == 1 and "| 8 | 0 | 2 |" in mine[0]
+    assert table.read_text().splitlines()[-1].startswith("`make test")  # what stands below stays
 
 
 def test_workflows_cover_the_supported_versions():

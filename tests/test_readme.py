@@ -52,6 +52,7 @@ def test_every_command_is_run_somewhere():
         "python examples/train_math.py": "tests/test_train_math.py",
         "accelerate launch --config_file": "tests/test_recipes.py",
         "trl-forking grpo": "tests/test_launch_command.py",
+        "trl-forking analyze": "tests/test_analyze_command.py",
     }
     commands = [line.split("#")[0].strip() for block in find_blocks("bash") for line in block.splitlines()]
     for command in filter(None, commands):
