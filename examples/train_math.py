@@ -23,6 +23,7 @@ from trl.rewards import get_soft_overlong_punishment
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
 from trl_forking.arguments import ForkingParser, UserError, exit_on_user_error, require
+from trl_forking.card.run_files import write_config
 from trl_forking.launch import LaunchArguments, choose_config_class
 from trl_forking.math_problems import END_OF_TEXT, drop_long_prompts, load_problems
 from trl_forking.math_reward import math_reward
@@ -130,6 +131,7 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
         check_packages(script_args, training_args, model_args)
         check_num_processes(script_args.num_processes, training_args, source)
         checkpoint = find_checkpoint(training_args)
+        settings = format_settings(script_args, training_args, model_args)  # before loading changes them
         tokenizer = load_tokenizer(script_args, training_args, model_args)
         if script_args.dataset_name == EMBEDDED:
             reward: Any = countdown.countdown_reward
@@ -147,6 +149,8 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
             **load_model(script_args.gguf_file, training_args, model_args),
         )
     trainer.accelerator.print(describe_batch(training_args))
+    if trainer.is_world_process_zero():
+        write_config(training_args.output_dir, settings)  # what the card's command runs again
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(training_args.output_dir)
     trainer.accelerator.print(f"Saved to {training_args.output_dir}")

@@ -12,8 +12,9 @@ import torch
 from launch import run_steps
 from tiny import build_trainer
 
+from trl_forking.entropy_log import mark_kept
 from trl_forking.fork_report_callback import ForkReportCallback
-from trl_forking.trackers import log_fork_report, mark_kept
+from trl_forking.trackers import log_fork_report
 
 
 def build(tmp_path, every_n_steps=2, **settings):
@@ -190,5 +191,5 @@ def test_kept_tokens_are_marked(tmp_path):
     trainer = build(tmp_path, max_steps=1)
     trainer.train()
     for record in trainer.callback_handler.callbacks[-1]._build_records():
-        marked = mark_kept(record)
+        marked = mark_kept(record.tokens, record.kept.tolist())
         assert marked.count("[") - record.completion.count("[") == record.kept.sum()

@@ -19,6 +19,7 @@ _COMMANDS = {
     "grpo": "train a real model from a recipe or a YAML file, on one GPU or many",
     "analyze": "show the forks of a model on any prompts: a page, plots and tables",
     "compare": "show how far the forks moved in training: a base model and its checkpoints",
+    "card": "make the model card of a finished run again, from the files in its folder",
 }
 
 
@@ -61,6 +62,10 @@ def main(args: list[str] | None = None) -> None:
 
         _quiet_upstream()
         run_compare(flags)
+    elif command == "card":
+        from .card_command import run_card
+
+        run_card(flags)
     else:
         with exit_on_user_error():
             raise UserError(f"unknown command {command!r}; the commands are: {', '.join(_COMMANDS)}.")

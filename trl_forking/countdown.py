@@ -317,7 +317,7 @@ def mark_forks(tokens: list[str]) -> list[bool]:
 
     Args:
         tokens (`list[str]`):
-            The words of one answer, of any length; the end token and padding may follow.
+            The words of one answer, of any length, with or without spaces; the end token and padding may follow.
 
     Returns:
         `list[bool]`: For each token, True at the first operand, first operation, second operand and second operation
@@ -334,7 +334,7 @@ def mark_forks(tokens: list[str]) -> list[bool]:
     forks = []
     offset = 0
     finished = False
-    for token in tokens:
+    for token in map(str.strip, tokens):
         finished = finished or token in ("yes", END_TOKEN, PAD_TOKEN)
         forks.append(not finished and offset in FORK_OFFSETS)
         offset = 0 if token == "no" else offset + 1

@@ -27,9 +27,9 @@ def build_entropy_columns(
     entropies: torch.Tensor,
     kept: torch.Tensor,
     tokenizer: Any,
-) -> dict[str, list[Summarised]]:
+) -> dict[str, list]:
     """
-    Build the columns `tokens` (text), `entropies` (nats) and `kept` (flags): one list per answer.
+    Build the columns `tokens` (text), `entropies` (nats), `kept` (flags), lists for each answer, and `marked`, its text.
 
     Args:
         completion_ids (`torch.Tensor` of shape `(B, T)`):
@@ -44,7 +44,8 @@ def build_entropy_columns(
             Tokenizer; the tokens of an answer join to what it decodes to.
 
     Returns:
-        `dict[str, list]`: three columns of `B` lists; printed, a list shows its kept tokens or a count.
+        `dict[str, list]`: three columns of `B` lists, which show their kept tokens or a count where they are printed, and
+        the answers with their kept tokens in brackets.
 
     Example:
     ```python
@@ -58,7 +59,7 @@ def build_entropy_columns(
     (True, '*', 'mean 0.750')
     ```
     """
-    columns: dict[str, list[Summarised]] = {"tokens": [], "entropies": [], "kept": []}
+    columns: dict[str, list] = {"tokens": [], "entropies": [], "kept": [], "marked": []}
     texts = TokenTexts(tokenizer)
     for row, mask in enumerate(completion_mask.bool()):
         tokens = texts.split(completion_ids[row][mask].tolist())
@@ -67,4 +68,32 @@ def build_entropy_columns(
         columns["tokens"].append(Summarised(tokens, forks))
         columns["entropies"].append(Summarised(values, f"mean {sum(values) / max(len(values), 1):.3f}"))
         columns["kept"].append(Summarised(flags, f"{sum(flags)} of {len(flags)}"))
+        columns["marked"].append(mark_kept(tokens, flags))
     return columns
+
+
+def mark_kept(tokens: list[str], kept: list[bool]) -> str:
+    """
+    Write an answer with its kept tokens in brackets, for tables that show text only.
+
+    Args:
+        tokens (`list[str]`):
+            Text that each token adds.
+        kept (`list[bool]`):
+            Whether it is trained.
+
+    Returns:
+        `str`: text.
+
+    Example:
+    ```python
+    >>> mark_kept(["So", " it", " is"], [False, True, False])
+    'So [it] is'
+    ```
+    """
+    return "".join(_bracket(token) if is_kept else token for token, is_kept in zip(tokens, kept, strict=True))
+
+
+def _bracket(token: str) -> str:
+    text = token.strip()
+    return token.replace(text, f"[{text}]", 1) if text else f"[{token!r}]"

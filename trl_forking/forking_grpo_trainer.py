@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id
 
+from .card.model_card import create_card, record_run
 from .checks import (
     check_entropies,
     check_fused_head,
@@ -27,8 +28,9 @@ from .checks import (
 from .dynamic_sampling import DynamicSampler, FilledRollout, find_useful_groups
 from .entropy_log import build_entropy_columns
 from .forking_grpo_config import ForkingGRPOConfig
+from .hub import PushMixin, prepare_push
+from .kept_tokens import KeptTokens
 from .metrics import compute_selection_metrics, correct_clip_ratios, find_clipped
-from .model_card import add_forking_section
 from .progress import load_progress, mark_incomplete, resolve_checkpoint, save_progress
 from .prompt_stream import ResumableSampler
 from .rollout_tape import Answer, RolloutTape, RoundRecorded
@@ -48,7 +50,7 @@ ScoreObserver = Callable[[torch.Tensor, torch.Tensor], None]
 """Receives log-probabilities and entropies `(B, T)` of a forward pass before its loss is computed."""
 
 
-class ForkingGRPOTrainer(GRPOTrainer):
+class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
     r"""
     Trainer for GRPO on the tokens where the reasoning forks, from
     [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
@@ -137,6 +139,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
         self._observer: ScoreObserver | None = None
         self._chosen: torch.Tensor | None = None
         self._selection_metrics: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
+        self._kept_tokens, self._resumed_at = KeptTokens(), list[int]()
         if args.drops_tokens and args.loss_normalizer == "kept" and NORMALIZER_EXTENT[args.loss_type] is None:
             logger.warning(
                 f"loss_type={args.loss_type!r} divides by no number of tokens, so loss_normalizer='kept' changes nothing."
@@ -162,6 +165,7 @@ class ForkingGRPOTrainer(GRPOTrainer):
             check_prompt_column(passed.get("eval_dataset"), "eval_dataset")
             if passed.get("rollout_func") is None:  # it may add columns that the rewards read
                 check_rewards(passed["reward_funcs"], passed["train_dataset"])
+        prepare_push(passed["args"])
         check_num_prompts(passed["train_dataset"], passed["args"])
         if not isinstance(passed["model"], str):
             check_fused_head(passed["model"])
@@ -281,7 +285,11 @@ class ForkingGRPOTrainer(GRPOTrainer):
         checkpoint = resolve_checkpoint(resume_from_checkpoint, self.args.output_dir)
         if self._sampler is not None:
             self._sampler.stream.restart()
-        return super().train(checkpoint, *args, **kwargs)
+        self._kept_tokens, self._resumed_at = KeptTokens(), []
+        output = super().train(checkpoint, *args, **kwargs)
+        if self.is_world_process_zero():
+            record_run(self)
+        return output
 
     def _save_checkpoint(self, model, trial):
         if self.args.should_save:
@@ -362,6 +370,9 @@ class ForkingGRPOTrainer(GRPOTrainer):
                 f"Step {self.state.global_step}: no token counts, because the advantage of every answer is zero or the "
                 "answer is masked. The step trains on nothing and training goes on."
             )
+        if args.drops_tokens and self._mode == "train":
+            size = max(len(self._tokenizer), self.model.config.get_text_config().vocab_size)
+            self._kept_tokens.add(batch["completion_ids"], counted, kept, size, self._reduce)
         batch["kept"], batch["counted"] = kept, counted
         batch["batch_weight"] = torch.tensor(max(num_tokens, 1) / max(num_kept, 1), device=kept.device)
         self._selection_metrics[self._mode] = compute_selection_metrics(
@@ -458,10 +469,16 @@ class ForkingGRPOTrainer(GRPOTrainer):
         for name, values in columns.items():
             self._logs["extra"][name].extend(gather_object(values))
 
-    def create_model_card(self, model_name=None, dataset_name=None, tags=None):
-        super().create_model_card(model_name=model_name, dataset_name=dataset_name, tags=tags)
+    def create_model_card(self, model_name=None, dataset_name=None, tags=None, example_prompt=None):
+        """Make the card in `output_dir`, with an example prompt for its quick start; see [`create_card`]."""
         if self.is_world_process_zero():
-            add_forking_section(self.args)
+            names = {"model_name": model_name, "dataset_name": dataset_name, "tags": tags}
+            create_card(self, **names, example_prompt=example_prompt)
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        if output_dir in (None, self.args.output_dir):
+            self.create_model_card()  # PEFT has written into the metadata of the one that was there
 
 
 def _get_loss_mask(batch: dict[str, Any]) -> torch.Tensor:

@@ -30,6 +30,9 @@ def save_progress(trainer: Any, checkpoint: str) -> None:
         "step": trainer._step,
         "rollout": None if trainer._is_rollout_trained else trainer._buffered_inputs,
         "selection_metrics": trainer._selection_metrics,
+        # The same on every rank, and large: the first one's is enough.
+        "kept_tokens": trainer._kept_tokens.state_dict() if trainer.accelerator.process_index == 0 else None,
+        "resumed_at": trainer._resumed_at,
         "stream": None if trainer._sampler is None else trainer._sampler.stream.state_dict(),
     }
     Path(checkpoint).mkdir(parents=True, exist_ok=True)
@@ -50,6 +53,9 @@ def load_progress(trainer: Any, checkpoint: str) -> None:
     own = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
     # What all have to agree on is what the first process saved: there may be more of them now than there were.
     (common,) = broadcast_object_list([own and {name: own[name] for name in own if name != "rollout"}])
+    trainer._resumed_at = [*(common or {}).get("resumed_at", []), trainer.state.global_step]
+    if common is not None and common.get("kept_tokens") is not None:  # checkpoints of 0.1 have none
+        trainer._kept_tokens.load_state_dict(common["kept_tokens"])
     if trainer._sampler is not None:
         _load_stream(trainer._sampler.stream, common and common["stream"], checkpoint)
     if common is None:

@@ -8,6 +8,7 @@ import numpy as np
 from transformers.integrations import TensorBoardCallback
 
 from .analysis import Record
+from .entropy_log import mark_kept
 
 
 _NUM_WORDS = 20
@@ -43,7 +44,7 @@ def log_fork_report(
     ```
     """
     words = [(row["token"], row["count"], row["mean_entropy"]) for row in summary["top_tokens"][:_NUM_WORDS]]
-    answers = [(record.prompt, mark_kept(record), record.reward) for record in records[:_NUM_ANSWERS]]
+    answers = [(record.prompt, _mark(record), record.reward) for record in records[:_NUM_ANSWERS]]
     entropies = np.concatenate([np.zeros(0, np.float32), *(record.entropies for record in records)])
     for name in ("wandb", "trackio"):
         if name in trainer.args.report_to:
@@ -78,36 +79,8 @@ def _write_events(writer: Any, step: int, words: list[tuple], answers: list[tupl
         writer.add_histogram("forking/entropies", entropies, step)
 
 
-def mark_kept(record: Record) -> str:
-    """
-    Write an answer with its kept tokens in brackets.
-
-    Args:
-        record ([`Record`]):
-            Answer; where nothing is known of kept tokens, none is marked.
-
-    Returns:
-        `str`: text.
-
-    Example:
-    ```python
-    >>> import numpy as np
-    >>> zeros = np.zeros(2, np.float32)
-    >>> mark_kept(Record(
-    ...     prompt_index=0, answer_index=0, prompt="", token_ids=np.arange(2), tokens=["So", " it"], entropies=zeros,
-    ...     logprobs=zeros, top_tokens=[[], []], top_logprobs=np.zeros((2, 0)), kept=np.array([False, True]),
-    ... ))
-    'So [it]'
-    ```
-    """
-    if record.kept is None:
-        return record.completion
-    return "".join(_bracket(token) if kept else token for token, kept in zip(record.tokens, record.kept, strict=True))
-
-
-def _bracket(token: str) -> str:
-    text = token.strip()
-    return token.replace(text, f"[{text}]", 1) if text else f"[{token!r}]"
+def _mark(record: Record) -> str:
+    return record.completion if record.kept is None else mark_kept(record.tokens, record.kept.tolist())
 
 
 def _escape(text: str) -> str:

@@ -135,7 +135,7 @@ def highlight_answer(tokens: list[str], kept: list[bool]) -> Text:
     ```
     """
     text = Text()
-    for token, is_kept in zip(tokens, kept, strict=True):
+    for token, is_kept in zip(map(str.strip, tokens), kept, strict=True):
         text.append(f"[{token}]" if is_kept else token, style="bold black on yellow" if is_kept else "dim")
         text.append(" ")
     text.rstrip()

@@ -1,0 +1,149 @@
+"""The settings of a run that differ from their defaults, as plain data that can be published."""
+
+import dataclasses
+import math
+import os
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..forking_grpo_config import ForkingGRPOConfig
+
+
+# Where a run is written, pushed and watched is no part of what was trained, and no reader could repeat it.
+_NOT_OF_TRAINING = re.compile(
+    r"(push_to_hub|hub_|report_to|run_name|project$|trackio_|logging_dir|log_level|disable_tqdm|output_dir"
+    r"|resume_from_checkpoint|local_rank|ddp_|dry_run|overwrite_output_dir)"
+)
+SECRET = re.compile(r"(^|_)(token|secret|password|api_key|key)$", re.IGNORECASE)
+"""Names of settings that no file may have."""
+
+
+def find_changed_settings(args: ForkingGRPOConfig) -> dict[str, Any]:
+    """
+    Find the settings of training that differ from their defaults.
+
+    Args:
+        args ([`ForkingGRPOConfig`]):
+            Settings of a run. The defaults are those of its class.
+
+    Returns:
+        `dict[str, Any]`: name and value, in the order of the class; no token, and nothing about where the run is
+        written, pushed and watched. Given to the class again they make the same run.
+
+    Example:
+    ```python
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> args = ForkingGRPOConfig("runs/example", learning_rate=1e-5, use_cpu=True, hub_token="hf_secret")
+    >>> find_changed_settings(args)
+    {'learning_rate': 1e-05, 'use_cpu': True}
+    ```
+    """
+    changed = {}
+    for entry in dataclasses.fields(args):
+        value, default = getattr(args, entry.name), _get_default(entry)
+        if (
+            entry.init
+            and not _is_resolved_default(args, entry.name, value)
+            and make_plain(value) != make_plain(default)
+        ):
+            changed[entry.name] = make_plain(value)
+    return clean_settings(changed)
+
+
+def _get_default(entry: dataclasses.Field) -> Any:
+    return entry.default_factory() if callable(entry.default_factory) else entry.default
+
+
+def _is_resolved_default(args: ForkingGRPOConfig, name: str, value: Any) -> bool:
+    """Return whether a value is what `__post_init__` makes of the default, which can't be built anew in a run."""
+    if name == "generation_batch_size":  # follows from the others, and TRL takes only one of the two
+        return True
+    resolved = {
+        "bf16": False,
+        "dataloader_pin_memory": not args.use_cpu,
+        "steps_per_generation": args.gradient_accumulation_steps,
+        "activation_checkpointing": args.gradient_checkpointing,  # the old name, which both versions take
+        "activation_checkpointing_kwargs": args.gradient_checkpointing_kwargs,
+        "pad_to_multiple_of": None,
+        "debug": [],
+    }
+    return name in resolved and value == resolved[name]
+
+
+def make_plain(value: Any) -> Any:
+    """
+    Turn a value into what JSON and YAML know.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> make_plain({"dtype": torch.bfloat16, "betas": (0.9, 0.99)})
+    {'dtype': 'bfloat16', 'betas': [0.9, 0.99]}
+    ```
+    """
+    if isinstance(value, Enum):
+        return make_plain(value.value)
+    if type(value).__name__ == "AcceleratorConfig":
+        own, default = value.to_dict(), type(value)().to_dict()
+        return {name: make_plain(own[name]) for name in own if own[name] != default[name]} or None
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, dict):
+        return {str(name): make_plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [make_plain(item) for item in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def clean_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """
+    Leave out of settings what must not or need not be published.
+
+    Args:
+        settings (`dict[str, Any]`):
+            Names and plain values.
+
+    Returns:
+        `dict[str, Any]`: without tokens and the like, at any depth, and without what says where the run is written,
+        pushed and watched; of an absolute path the last part.
+
+    Example:
+    ```python
+    >>> clean_settings({"hub_token": "hf_secret", "model_init_kwargs": {"token": "hf_secret"}, "deepspeed": "/home/me/z.json"})
+    {'model_init_kwargs': {}, 'deepspeed': 'z.json'}
+    ```
+    """
+    return {
+        name: _clean(value)
+        for name, value in settings.items()
+        if not _NOT_OF_TRAINING.match(name) and not SECRET.search(name)
+    }
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _clean(item) for name, item in value.items() if not SECRET.search(str(name))}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return shorten_path(value) if isinstance(value, str) else value
+
+
+def shorten_path(name: str) -> str:
+    """
+    Take the last part of an absolute path, which says nothing about the machine.
+
+    Example:
+    ```python
+    >>> shorten_path("/home/me/models/tiny"), shorten_path("Qwen/Qwen3-8B-Base")
+    ('tiny', 'Qwen/Qwen3-8B-Base')
+    ```
+    """
+    return Path(name).name if os.path.isabs(name) else name

@@ -1,0 +1,148 @@
+"""
+Results of evaluations, read from JSON files beside a run, for its card.
+
+A file `eval_results*.json` has one result or a list of them:
+
+    {"task": "text-generation", "dataset": "openai/gsm8k", "dataset_name": "GSM8K", "metric": "accuracy",
+     "value": 0.412, "interval": [0.385, 0.439], "baseline": 0.371, "baseline_interval": [0.345, 0.397],
+     "num_samples": 1319, "settings": {"temperature": 1.0}}
+
+`dataset`, `metric` and `value` are needed; intervals are of 95 %, and the baseline is the model before training. Files of
+lm-evaluation-harness are read as well.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult
+
+
+_OPTIONAL = ("num_samples", "interval", "baseline", "baseline_interval")
+_FIELDS = ("task", "dataset", "dataset_name", "metric", "value", *_OPTIONAL, "settings")
+
+
+def find_evaluation_files(folder: str | Path) -> list[Path]:
+    """
+    Find the evaluation files of a run.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of the run.
+
+    Returns:
+        `list[Path]`: files named `eval_results*.json`, without the one that [`~transformers.Trainer.save_metrics`]
+        writes, which has losses and run times.
+
+    Example:
+    ```python
+    >>> find_evaluation_files("no-such-run")
+    []
+    ```
+    """
+    files = sorted(Path(folder).glob("eval_results*.json"))
+    return [path for path in files if not _is_of_transformers(_read_json(path))]
+
+
+def read_evaluation_results(files: Iterable[str | Path]) -> list[EvalResult]:
+    """
+    Read evaluation files.
+
+    Args:
+        files (`Iterable[str | Path]`):
+            Files in the format above or that of lm-evaluation-harness.
+
+    Returns:
+        `list[EvalResult]`: what `model-index` takes; all else is in its `metric_args`.
+
+    Raises:
+        `ValueError`: if a file is missing, is no JSON, or has a result without a needed field or with one that is
+            unknown.
+
+    Example:
+    ```python
+    >>> import json, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "eval_results.json"
+    >>> _ = path.write_text(json.dumps({"dataset": "openai/gsm8k", "metric": "accuracy", "value": 0.4}))
+    >>> [(result.dataset_name, result.metric_value) for result in read_evaluation_results([path])]
+    [('openai/gsm8k', 0.4)]
+    ```
+    """
+    results: list[EvalResult] = []
+    names: dict[str, str] = {}  # the Hub takes one name for a data set
+    for path in map(Path, files):
+        content = _read_json(path)
+        is_harness = isinstance(content, dict) and isinstance(content.get("results"), dict)
+        entries = _convert_harness(content) if is_harness else content if isinstance(content, list) else [content]
+        for entry in entries:
+            result = _build_result(entry, path)
+            result.dataset_name = names.setdefault(result.dataset_type, result.dataset_name)
+            results.append(result)
+    return results
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such evaluation file.") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error}): repair it or move it away.") from error
+
+
+def _is_of_transformers(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(key.startswith(("eval_", "epoch")) for key in content)
+
+
+def _build_result(entry: Any, path: Path) -> EvalResult:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{path} must hold a result or a list of results, but one is {entry!r}.")
+    missing = [name for name in ("dataset", "metric", "value") if entry.get(name) is None]
+    unknown = [name for name in entry if name not in _FIELDS]
+    if missing or unknown:
+        fault = f"no {missing[0]!r}" if missing else f"an unknown field {unknown[0]!r}"
+        raise ValueError(f"{path} has a result with {fault}: the fields are {', '.join(_FIELDS)}.")
+    value = entry["value"]
+    numbers = [
+        value,
+        entry.get("baseline", 0),
+        *(entry.get("interval") or []),
+        *(entry.get("baseline_interval") or []),
+    ]
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+            raise ValueError(f"{path}: {entry['metric']!r} must have finite numbers, but one is {number!r}.")
+    kept = {name: entry[name] for name in _OPTIONAL if entry.get(name) is not None}
+    return EvalResult(
+        task_type=str(entry.get("task") or "text-generation"),
+        dataset_type=str(entry["dataset"]),
+        dataset_name=str(entry.get("dataset_name") or entry["dataset"]),
+        metric_type=str(entry["metric"]),
+        metric_value=value,
+        metric_args=kept | (entry.get("settings") or {}) or None,
+    )
+
+
+def _convert_harness(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Convert the results of lm-evaluation-harness, whose metrics are named `metric,filter`."""
+    entries = []
+    for task, metrics in content["results"].items():
+        samples = (content.get("n-samples") or {}).get(task) or {}
+        num_samples = samples.get("effective") if isinstance(samples, dict) else None
+        for key, value in metrics.items():
+            metric, _, selected = key.partition(",")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or metric.endswith("_stderr"):
+                continue
+            settings: dict[str, Any] = {"filter": selected} if selected not in ("", "none") else {}
+            error = metrics.get(f"{metric}_stderr,{selected}")
+            if isinstance(error, (int, float)):
+                settings["stderr"] = error
+            shots = (content.get("n-shot") or {}).get(task)
+            if shots is not None:
+                settings["num_fewshot"] = shots
+            name = metrics.get("alias", task)
+            entry = {"dataset": task, "dataset_name": name, "metric": metric, "value": value, "settings": settings}
+            entries.append(entry | {"num_samples": num_samples})
+    return entries

@@ -1,0 +1,108 @@
+"""What the recorded facts of a run come to in plain sentences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def summarize_run(run: dict[str, Any]) -> str:
+    """
+    Say in plain sentences what the figures of a run show.
+
+    Args:
+        run (`dict[str, Any]`):
+            Facts of a run, as [`~trl_forking.card.run_record.collect_run`] collects them.
+
+    Returns:
+        `str`: sentences about the reward, the groups and the kept tokens, as far as there are figures.
+
+    Example:
+    ```python
+    >>> run = {"forking": {"top_entropy_quantile": 1.0, "dynamic_sampling": False}}
+    >>> summarize_run(run | {"history": {"step": [1, 2], "reward": [0.25, 0.5], "frac_reward_zero_std": [0.5, 0.3]}})
+    'The mean reward in training went from 0.25 at the first step to 0.50 at the last. 40 % of the groups had equal rewards and taught nothing; dynamic_sampling=True would replace them.'
+    ```
+    """
+    history = run["history"]
+    dynamic = run["forking"]["dynamic_sampling"]
+    sentences = [
+        _describe_reward(history.get("forking/sampled_reward") or history.get("reward", [])),
+        _describe_replaced_groups(history) if dynamic else _describe_dead_groups(history),
+        _describe_selection(run["forking"], history),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def compute_mean(values: Sequence[float | None] | None) -> float | None:
+    """
+    Compute the mean of the numbers among the values.
+
+    Example:
+    ```python
+    >>> compute_mean([1.0, None, 2.0]), compute_mean([None])
+    (1.5, None)
+    ```
+    """
+    numbers = [value for value in values or [] if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def format_share(share: float) -> str:
+    """
+    Write a share as a percentage, and never all or nothing as a rounding of something else.
+
+    Example:
+    ```python
+    >>> format_share(0.414), format_share(0.004), format_share(0.999), format_share(1.0)
+    ('41 %', 'less than 1 %', 'more than 99 %', '100 %')
+    ```
+    """
+    if 0 < share < 0.01:
+        return "less than 1 %"
+    if 0.99 < share < 1:
+        return "more than 99 %"
+    return f"{share:.0%}".replace("%", " %")
+
+
+def _describe_reward(values: Sequence[float | None]) -> str:
+    rewards = [value for value in values if value is not None]
+    if len(rewards) < 2:
+        return ""
+    tenth = len(rewards) // 10
+    if tenth < 2:
+        return f"The mean reward in training went from {rewards[0]:.2f} at the first step to {rewards[-1]:.2f} at the last."
+    first, last = sum(rewards[:tenth]) / tenth, sum(rewards[-tenth:]) / tenth
+    return (
+        f"The mean reward in training went from {first:.2f} in the first tenth of the steps to {last:.2f} in the last."
+    )
+
+
+def _describe_dead_groups(history: dict[str, list]) -> str:
+    share = compute_mean(history.get("frac_reward_zero_std"))
+    if share is None:
+        return ""
+    if share == 0:
+        return "No group had equal rewards, so every answer taught something."
+    advice = "; dynamic_sampling=True would replace them" if share >= 0.2 else ""
+    return f"{format_share(share)} of the groups had equal rewards and taught nothing{advice}."
+
+
+def _describe_replaced_groups(history: dict[str, list]) -> str:
+    dead, kept = compute_mean(history.get("forking/dead_groups")), compute_mean(history.get("forking/groups_kept"))
+    if dead is None or not kept:
+        return ""
+    return (
+        f"{format_share(dead)} of the groups had equal rewards and were replaced by answers to fresh prompts, so that "
+        f"{format_share(kept)} of all generated groups were trained."
+    )
+
+
+def _describe_selection(forking: dict[str, Any], history: dict[str, list]) -> str:
+    share, kept = (
+        compute_mean(history.get("forking/entropy_share")),
+        compute_mean(history.get("forking/kept_fraction")),
+    )
+    if forking["top_entropy_quantile"] >= 1.0 or share is None or kept is None:
+        return ""
+    return (
+        f"The trained tokens, {format_share(kept)} of those that counted, held {format_share(share)} of the entropy."
+    )
