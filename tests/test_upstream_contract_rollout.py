@@ -204,7 +204,7 @@ def test_a_rollout_func_writes_fields_into_the_rows_and_a_mask_into_the_batch(tm
         return replayed | {"source": list(range(len(prompts))), "env_mask": mask}
 
     trainer = build(tmp_path, Listener, rollout_func=replay)
-    batch = roll_out(trainer)
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
     assert [row.get("source") for row in trainer.rows] == list(range(NUM_ANSWERS)), (
         "TRL no longer writes the extra fields of a rollout_func into the rows before the rewards: RolloutTape finds "
         "them there."
