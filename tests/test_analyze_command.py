@@ -146,7 +146,9 @@ def test_comparison_follows_the_papers_protocol(checkpoints, tmp_path, capsys):
     [
         (["--checkpoints", "a"], "base is missing"),
         (["--base", "countdown"], "checkpoints is missing"),
-        (["--base", "countdown", "--checkpoints", "a", "a"], "checkpoints has a twice"),
+        (["--base", "countdown", "--checkpoints", "a", "b", "./a"], "a is given twice"),
+        (["--base", "a", "--checkpoints", "b", "a/"], "a/ is given twice"),
+        (["--base", "countdown", "--checkpoints", "run/to"], "cannot be called 'to'"),
         (["--base", "./none", "--checkpoints", "countdown"], "There is no model at ./none"),
     ],
 )

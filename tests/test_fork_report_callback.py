@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from launch import run_steps
-from tiny import build_trainer
+from tiny import build_dataset, build_model, build_trainer
 
 from trl_forking.entropy_log import mark_kept
 from trl_forking.fork_report_callback import ForkReportCallback
@@ -87,7 +87,7 @@ def test_two_processes_log_the_overlap_of_one(tmp_path):
     assert record["num_processes"] == 2
     assert record["overlaps"] == pytest.approx(whole["overlaps"], abs=1e-6, nan_ok=True)
     assert min(filter(None, whole["overlaps"])) < 1.0
-    assert sorted(path.name for path in (tmp_path / "two" / "forks").glob("*.html")) == [
+    assert sorted(path.name for path in (tmp_path / "two" / "_forks").glob("*.html")) == [
         f"step-{step}.html" for step in (1, 2, 4, 5)
     ]
 
@@ -95,7 +95,7 @@ def test_two_processes_log_the_overlap_of_one(tmp_path):
 def test_page_has_the_newest_answers(tmp_path):
     trainer = build(tmp_path, max_steps=2, every_n_steps=2)
     trainer.train()
-    page = (tmp_path / "forks" / "step-2.html").read_text()
+    page = (tmp_path / "_forks" / "step-2.html").read_text()
     assert "Forks at step 2" in page
     data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
     assert len(data["answers"]) == 16 and all(answer["trained"] for answer in data["answers"])
@@ -126,7 +126,7 @@ def test_resumed_run_keeps_its_probe(tmp_path):
 def test_resumed_run_without_a_probe_says_so(tmp_path, monkeypatch):
     saving = {"save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch"}
     build(tmp_path, **saving).train()
-    for path in (tmp_path / "forks").glob("probe_*"):
+    for path in (tmp_path / "_forks").glob("probe_*"):
         path.unlink()
     warnings = []
     monkeypatch.setattr("trl_forking.fork_report_callback.logger.warning", warnings.append)
@@ -140,7 +140,7 @@ def test_all_tokens_are_trained(tmp_path):
     trainer = build(tmp_path, top_entropy_quantile=1.0, max_steps=2)
     trainer.train()
     assert set(get_overlaps(trainer)) == {1, 2}
-    assert (tmp_path / "forks" / "step-2.html").is_file()
+    assert (tmp_path / "_forks" / "step-2.html").is_file()
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path):
@@ -179,7 +179,7 @@ def test_trackers_get_their_own_types(name, tmp_path, monkeypatch):
     trainer.args.report_to = [name]
     records = callback._build_records()
     rows = [{"token": " so", "count": 3, "mean_entropy": 1.5}]
-    log_fork_report(trainer, 7, records, {"top_tokens": rows}, tmp_path / "forks" / "step-1.html")
+    log_fork_report(trainer, 7, records, {"top_tokens": rows}, tmp_path / "_forks" / "step-1.html")
     (media,) = logged
     types = {key.removeprefix("forking/"): type(value).__name__ for key, value in media.items()}
     assert types.pop("train/global_step") == "int" and media["train/global_step"] == 7
@@ -193,3 +193,58 @@ def test_kept_tokens_are_marked(tmp_path):
     for record in trainer.callback_handler.callbacks[-1]._build_records():
         marked = mark_kept(record.tokens, record.kept.tolist())
         assert marked.count("[") - record.completion.count("[") == record.kept.sum()
+
+
+def test_dropout_chooses_no_tokens(tmp_path):
+    """TRL scores an off-policy rollout with dropout on; the kept tokens are those of the policy that wrote the answers."""
+    settings = {"steps_per_generation": 4, "gradient_accumulation_steps": 2, "learning_rate": 0.0, "max_steps": 2}
+    trainer = build(tmp_path, model=build_model(attention_dropout=0.3), every_n_steps=1, **settings)
+    batches = []
+    note = trainer.on_rollout
+    trainer.on_rollout = lambda batch, *args: (batches.append(dict(batch)), note(batch, *args))
+    trainer.train()
+    assert get_overlaps(trainer) == {1: 1.0, 2: 1.0}
+    (batch,) = batches
+    for row, expected in enumerate(score(trainer.model.eval(), batch)):
+        entropies = batch["entropies"][row][batch["completion_mask"][row].bool()]
+        np.testing.assert_allclose(entropies, expected, atol=1e-5)
+
+
+def test_rewards_of_the_same_name(tmp_path):
+    def make(scale):
+        def reward(number, **kwargs):
+            return [scale * (index % 4) for index, _ in enumerate(number)]
+
+        return reward
+
+    trainer = build(tmp_path, reward_funcs=[make(1.0), make(2.0)], max_steps=1)
+    trainer.train()
+    rewards = [record.reward for record in trainer.callback_handler.callbacks[-1]._build_records()]
+    assert rewards[:4] == [0.0, 3.0, 6.0, 9.0]
+
+
+def test_evaluation_and_resume_leave_the_page_of_a_rollout_alone(tmp_path):
+    settings = {"steps_per_generation": 4, "max_steps": 4, "save_strategy": "steps", "save_steps": 1}
+    settings |= {"eval_strategy": "steps", "eval_steps": 1, "optim": "adamw_torch", "learning_rate": 1e-2}
+    settings["trainer_kwargs"] = {"eval_dataset": build_dataset()}
+    whole = build(tmp_path, every_n_steps=1, **settings)
+    seen = []
+    whole.callback_handler.callbacks[-1]._write = lambda step, records: seen.append([r.completion for r in records])
+    whole.train()
+    assert seen[0] == seen[1] and seen[2] == seen[3] and seen[1] != seen[2]
+    resumed = build(tmp_path, every_n_steps=1, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert [path.name for path in sorted((tmp_path / "_forks").glob("*.html"))] == ["step-3.html", "step-4.html"]
+
+
+def test_a_page_that_fails_costs_no_run(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    warnings = []
+    monkeypatch.setattr("trl_forking.fork_report_callback.write_report", fail)
+    monkeypatch.setattr("trl_forking.fork_report_callback.logger.warning", warnings.append)
+    trainer = build(tmp_path, max_steps=2)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert warnings[0] == "The page of step 1 was not made: No space left on device"

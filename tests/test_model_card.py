@@ -498,3 +498,45 @@ def test_upstream_has_what_the_record_reads(tmp_path):
     assert trainer.reward_weights.tolist() == [1.0], "GRPOTrainer lost reward_weights"
     assert get_soft_overlong_punishment(12, 4).soft_punish_cache == 4, "the overlong reward no longer tells its cache"
     assert utils.get_trackio_space_url() is None and utils.get_comet_experiment_url() is None
+
+
+def test_card_is_a_command(tmp_path, capsys):
+    from trl_forking.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["card", str(tmp_path / "no-such-run")])
+    assert stop.value.code == 2 and "no-such-run" in capsys.readouterr().err
+
+
+def test_what_breaks_a_card_costs_no_run(tmp_path, caplog):
+    """Such as an evaluation that writes into the folder in the middle of training, in a form of its own."""
+    (tmp_path / "eval_results.json").write_text('{"accuracy": 0.4}')
+    trainer = build_trainer(tmp_path, max_steps=2, save_strategy="steps", save_steps=1)
+    trainer.train()
+    trainer.save_model()
+    assert (tmp_path / "checkpoint-2" / "trainer_state.json").is_file() and (tmp_path / "model.safetensors").is_file()
+    assert "The model card was not made" in caplog.text and "eval_results.json" in caplog.text
+
+
+def test_another_run_in_the_folder_begins_its_own_record(tmp_path):
+    first = build_trainer(tmp_path, max_steps=2, logging_steps=1)
+    first.train()
+    first.create_model_card(dataset_name="some/data", example_prompt="w3 w4")
+    assert (tmp_path / "training.png").is_file()
+    second = build_trainer(tmp_path)
+    second.create_model_card()
+    names = read_record(tmp_path)["names"]
+    assert "dataset_name" not in names and "example_prompt" not in names
+    assert not (tmp_path / "training.png").is_file()
+    second.create_model_card(dataset_name="other/data")
+    second.create_model_card()
+    assert read_record(tmp_path)["names"]["dataset_name"] == "other/data"  # its own it remembers
+
+
+def test_secrets_at_any_depth_stay_out_of_the_configuration(tmp_path):
+    write_config(
+        tmp_path,
+        "max_steps: 3\nmodel_init_kwargs:\n  token: hf_secret\nvllm_server_base_url: http://me:pw@node:8000\n",
+    )
+    text = (tmp_path / "forking_config.yaml").read_text()
+    assert "hf_secret" not in text and "pw@" not in text and "http://node:8000" in text

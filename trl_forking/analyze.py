@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .analysis import Record, collect, load_model, load_prompts, read_records, verify_solution
+import numpy as np
+
+from .analysis import Record, collect, iterate_records, load_model, load_prompts, verify_solution
 from .analysis.comparison import write_csv
 from .analysis.forks import check_share, join_entropies
 from .analysis.report import write_report
@@ -172,7 +174,7 @@ def run_analyze(flags: list[str]) -> None:
         model, tokenizer = load(args.model_name_or_path, args)
         print(f"Answers go to {folder}; after an interruption the same command goes on.")
         answer_prompts(model, tokenizer, rows, verifier, args, top_alternatives=args.top_alternatives, hes=args.hes)
-        records = read_records(folder)
+        records = read_for_page(folder, args.max_answers)
     summary = summarize(records, args.top_entropy_quantile, choose_min_count(records, args.min_count))
     figures = draw_figures(records, summary)
     write_tables(folder, summary)
@@ -180,6 +182,27 @@ def run_analyze(flags: list[str]) -> None:
     title = f"Forks of {Path(args.model_name_or_path).name}"
     write_page(folder / "report.html", records, title, args, summary, figures, args.max_answers)
     print(f"{describe(summary)}\nPage: {folder / 'report.html'}")
+
+
+def read_for_page(folder: Path, max_answers: int) -> list[Record]:
+    """
+    Read a collection, with the alternatives, which take most of the memory, of the first `max_answers` answers only.
+
+    Example:
+    ```python
+    >>> from trl_forking.analysis import write_records
+    >>> write_records("empty", [], {"model": "tiny"})
+    >>> read_for_page(Path("empty"), max_answers=1)
+    []
+    ```
+    """
+    records: list[Record] = []
+    for record in iterate_records(folder):
+        if len(records) >= max_answers:
+            size = len(record.tokens)
+            record = replace(record, top_tokens=[[]] * size, top_logprobs=np.zeros((size, 0), np.float32))
+        records.append(record)
+    return records
 
 
 def load(name_or_path: str, args: AnswerArguments) -> tuple[Any, Any]:
@@ -255,7 +278,7 @@ def answer_prompts(
     ```python
     >>> args = AnswerArguments(prompts="countdown", num_prompts=1, max_completion_length=4)
     >>> answer_prompts(*load("countdown", args), *read_prompts(args), args, disable_tqdm=True)
-    >>> len(read_records(args.output_dir))
+    >>> len(read_for_page(Path(args.output_dir), max_answers=1))
     4
     ```
     """

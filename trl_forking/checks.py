@@ -340,6 +340,32 @@ def keep_4_bit_weights(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def has_dropout(model: torch.nn.Module) -> bool:
+    """
+    Tell whether a model draws a dropout mask in training, so that no two forward passes agree.
+
+    Args:
+        model (`torch.nn.Module`):
+            Model, with its adapter if it has one.
+
+    Returns:
+        `bool`
+
+    Example:
+    ```python
+    >>> import torch
+    >>> has_dropout(torch.nn.Sequential(torch.nn.Dropout(0.1))), has_dropout(torch.nn.Sequential(torch.nn.Dropout(0.0)))
+    (True, False)
+    ```
+    """
+    dropouts = (module.p for module in model.modules() if isinstance(module, torch.nn.modules.dropout._DropoutNd))
+    config = getattr(get_causal_model(model), "config", None)
+    # Attention drops weights in a function, by a number that is in the configuration only.
+    settings = vars(config.get_text_config()) if config is not None else {}
+    named = (value for name, value in settings.items() if name.endswith(("dropout", "_pdrop")))
+    return any(isinstance(p, (int, float)) and p > 0 for p in (*dropouts, *named))
+
+
 def make_bias_finite(model: PreTrainedModel) -> None:
     """
     Replace an output bias of minus infinity, which masks a vocabulary entry, by a finite one that masks it as well.

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from .analysis import Record, compute_token_scores, read_records
-from .analysis.comparison import build_comparison, format_markdown, write_csv
+from .analysis import Record, compute_token_scores
+from .analysis.comparison import build_comparison, check_names, format_markdown, write_csv
+from .analysis.models import check_model_path
 from .analysis.statistics import summarize
 from .analyze import (
+    EMBEDDED,
     AnswerArguments,
     answer_prompts,
     choose_min_count,
     draw_figures,
     load,
+    read_for_page,
     read_prompts,
     write_figures,
     write_page,
@@ -31,6 +34,7 @@ _TABLES = {
 }
 # Answers scored at a time: what a kill costs is no more than a model's scores, which take less than its answers.
 _ANSWERS_PER_CALL = 64
+_MAX_ANSWERS = 64  # of the page
 
 
 @dataclass
@@ -66,9 +70,14 @@ class CompareArguments(AnswerArguments):
             raise ValueError("base is missing: give the model that training began with.")
         if not self.checkpoints:
             raise ValueError("checkpoints is missing: give one or more, in the order of training.")
-        twice = next((name for name in self.checkpoints if self.checkpoints.count(name) > 1), None)
+        paths = [Path(name).resolve() for name in (self.base, *self.checkpoints)]
+        twice = next(
+            (name for name, path in zip(self.checkpoints, paths[1:], strict=True) if paths.count(path) > 1), None
+        )
         if twice is not None:
-            raise ValueError(f"checkpoints has {twice} twice: give each once, in the order of training.")
+            raise ValueError(
+                f"{twice} is given twice: give the base and each checkpoint once, in the order of training."
+            )
 
 
 def run_compare(flags: list[str]) -> None:
@@ -96,11 +105,15 @@ def run_compare(flags: list[str]) -> None:
     names = name_models([args.base, *args.checkpoints])
     with exit_on_user_error(parser.debug):
         require("matplotlib", "trl-forking[analysis]")
+        check_names(names[0], names[1:])
+        for name in (args.base, *args.checkpoints[:-1]):
+            if name != EMBEDDED:
+                check_model_path(name)
         rows, verifier = read_prompts(args)
         model, tokenizer = load(args.checkpoints[-1], args)
         print(f"Answers of {args.checkpoints[-1]} go to {folder}; after an interruption the same command goes on.")
         answer_prompts(model, tokenizer, rows, verifier, args)
-        records = read_records(folder)
+        records = read_for_page(folder, _MAX_ANSWERS)
         del model
         scores = {
             name: score_answers(records, path, args)
@@ -243,4 +256,4 @@ def write_comparison(
     ]
     own = draw_figures(records, summary)
     title = f"Forks of {names[-1]}, compared with {names[0]}"
-    write_page(folder / "report.html", records, title, args, summary, figures | own, 64, tables)
+    write_page(folder / "report.html", records, title, args, summary, figures | own, _MAX_ANSWERS, tables)

@@ -1,5 +1,6 @@
 """While training: a page of the newest answers every few steps, in the run's folder and in its trackers."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from accelerate.logging import get_logger
-from accelerate.utils import send_to_device
+from accelerate.utils import gather_object, send_to_device
 from transformers import TrainerCallback
 
 from .analysis import Record
 from .analysis.report import write_report
+from .analysis.sampling import find_eos_token_ids
 from .analysis.statistics import summarize
 from .selection import round_entropies, select_tokens
+from .token_texts import TokenTexts
 from .trackers import log_fork_report
 
 
@@ -30,7 +33,7 @@ class ForkReportCallback(TrainerCallback):
 
     Every `every_n_steps` steps, and at the first and the last one, it
 
-    - writes `forks/step-<n>.html` into the run's folder: the newest answers with every token shaded by its entropy and
+    - writes `_forks/step-<n>.html` into the run's folder: the newest answers with every token shaded by its entropy and
       the kept ones marked;
     - sends that page, the fork words, the marked answers and the distribution of the entropies to wandb, trackio and
       TensorBoard, where the run reports to them;
@@ -70,7 +73,7 @@ class ForkReportCallback(TrainerCallback):
     >>> output = trainer.train()
     {'loss': ..., 'forking/overlap_with_base': ...}
     >>> from pathlib import Path
-    >>> Path("runs/seen/forks/step-1.html").is_file()
+    >>> Path("runs/seen/_forks/step-1.html").is_file()
     True
     ```
     """
@@ -85,13 +88,14 @@ class ForkReportCallback(TrainerCallback):
                 "chooses later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
             )
         self.trainer, self.every_n_steps, self.max_answers = trainer, every_n_steps, max_answers
-        trainer.args.log_entropy = True  # all tokens are scored, and noted beside the answers
+        trainer.on_rollout = self._note_rollout  # and all its tokens are scored
+        self._newest: dict[str, Any] | None = None
         self._probe: dict[str, Any] | None = None
 
     @property
     def folder(self) -> Path:
-        """Folder of the pages."""
-        return Path(self.trainer.args.output_dir) / "forks"
+        """Folder of the pages; one whose name begins with `_` is never pushed, and these hold rows of the data."""
+        return Path(self.trainer.args.output_dir) / "_forks"
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._probe = self._load_probe() if state.global_step else None
@@ -111,17 +115,15 @@ class ForkReportCallback(TrainerCallback):
         if self._probe is not None:
             self.trainer._metrics["train"]["forking/overlap_with_base"].append(self._compute_overlap(self._probe))
         control.should_log = True
-        if self.trainer.is_world_process_zero():
-            self._report(state.global_step)
+        self._report(state.global_step)
 
     # The probe: answers of the first model, scored again and again --------------------------------------------------
 
     def _take_probe(self) -> None:
         first = self.trainer._buffered_inputs[0]
-        if self.trainer.args.drops_tokens or "entropies" in first:
-            self._probe = send_to_device(first, "cpu")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            torch.save(self._probe, self._get_probe_path())
+        self._probe = send_to_device(first, "cpu")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.save(self._probe, self._get_probe_path())
 
     def _load_probe(self) -> dict[str, Any] | None:
         path, trainer = self._get_probe_path(), self.trainer
@@ -148,66 +150,81 @@ class ForkReportCallback(TrainerCallback):
 
     # The page --------------------------------------------------------------------------------------------------------
 
+    def _note_rollout(self, batch: dict[str, Any], inputs: list[dict[str, Any]], rewards: torch.Tensor) -> None:
+        """Keep what a page shows of the newest rollout: this rank's share of the answers, spread over its groups."""
+        num_rows = -(-self.max_answers // self.trainer.accelerator.num_processes)
+        names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "entropies", "kept", "row_ids")
+        self._newest = {name: batch[name][:num_rows].detach().cpu() for name in names}
+        self._newest["prompts"] = [row.get("prompt") for row in inputs[:num_rows]]
+        weights = self.trainer.reward_weights.to(rewards.device)
+        totals = (rewards * weights).nansum(1).masked_fill(rewards.isnan().all(1), float("nan")).cpu()
+        self._newest["rewards"] = totals[self._newest["row_ids"]]
+
     def _report(self, step: int) -> None:
-        records = self._build_records()
-        rho = self.trainer.args.top_entropy_quantile
-        summary = summarize(records, rho, min_count=max(5, sum(len(record.tokens) for record in records) // 1000))
+        records = gather_object(self._build_records())
+        if not records or not self.trainer.is_world_process_zero():
+            return
+        try:  # neither a tracker out of reach nor a full disk may cost the run
+            self._write(step, records[: self.max_answers])
+        except Exception as error:
+            logger.warning(f"The page of step {step} was not made: {error}")
+
+    def _write(self, step: int, records: list[Record]) -> None:
+        args = self.trainer.args
+        summary = summarize(records, args.top_entropy_quantile, min_count=5)
         path = self.folder / f"step-{step}.html"
-        settings = {
-            "step": step,
-            "output_dir": self.trainer.args.output_dir,
-            "token_selection": self.trainer.args.token_selection,
-        }
+        names = ("output_dir", "top_entropy_quantile", "token_selection", "selection_scope")
         write_report(
             path,
             records,
             title=f"Forks at step {step}",
-            settings=settings | {"top_entropy_quantile": rho},
+            settings={"step": step} | {name: getattr(args, name) for name in names},
             summary=summary,
-            top_entropy_quantile=rho,
+            top_entropy_quantile=args.top_entropy_quantile,
             max_answers=self.max_answers,
         )
-        log_fork_report(self.trainer, step, records[: self.max_answers], summary, path)
+        log_fork_report(self.trainer, step, records, summary, path)
 
     def _build_records(self) -> list[Record]:
-        logs, rewards = self.trainer._logs, self.trainer.reward_weights.tolist()
-        columns = [logs["extra"][name] for name in ("tokens", "entropies", "kept")]
-        vocabulary: dict[str, int] = {}
-        prompts: dict[str, int] = {}
-        records: list[Record] = []
-        for index, (prompt, *answer) in enumerate(zip(logs["prompt"], *columns, strict=True)):
-            tokens, entropies, kept = map(list, answer)
-            text = _format_prompt(prompt)
-            prompt_index = prompts.setdefault(text, len(prompts))
+        newest = self._newest
+        if newest is None:  # resumed in the middle of a rollout
+            return []
+        tokenizer = self.trainer._tokenizer
+        texts, size = TokenTexts(tokenizer), self.trainer.num_generations
+        ends = find_eos_token_ids(self.trainer.accelerator.unwrap_model(self.trainer.model), tokenizer)
+        records = []
+        for row, row_id in enumerate(newest["row_ids"].tolist()):
+            mask = newest["completion_mask"][row].bool()
+            ids, reward = newest["completion_ids"][row][mask], newest["rewards"][row].item()
+            prompt_ids = newest["prompt_ids"][row][newest["prompt_mask"][row].bool()]
+            prompt = newest["prompts"][row]
             records.append(
                 Record(
-                    prompt_index=prompt_index,
-                    answer_index=sum(record.prompt_index == prompt_index for record in records),
-                    prompt=text,
-                    token_ids=np.array([vocabulary.setdefault(token, len(vocabulary)) for token in tokens], np.int64),
-                    tokens=tokens,
-                    entropies=np.array(entropies, np.float32),
-                    logprobs=np.full(len(tokens), np.nan, np.float32),
-                    top_tokens=[[] for _ in tokens],
-                    top_logprobs=np.zeros((len(tokens), 0), np.float32),
-                    reward=_sum_rewards({name: values[index] for name, values in logs["rewards"].items()}, rewards),
-                    kept=np.array(kept, bool),
+                    prompt_index=row_id // size,
+                    answer_index=row_id % size,
+                    prompt=_format_prompt(prompt) if prompt is not None else tokenizer.decode(prompt_ids),
+                    token_ids=ids.numpy(),
+                    tokens=texts.split(ids.tolist()),
+                    entropies=newest["entropies"][row][mask].float().numpy(),
+                    logprobs=np.full(len(ids), np.nan, np.float32),
+                    top_tokens=[[] for _ in ids],
+                    top_logprobs=np.zeros((len(ids), 0), np.float32),
+                    reward=None if math.isnan(reward) else reward,
+                    is_truncated=not len(ids) or ids[-1].item() not in ends,
+                    kept=newest["kept"][row][mask].numpy(),
                 )
             )
         return records
 
 
 def _format_prompt(prompt: str | list[Mapping[str, Any]]) -> str:
-    """Write a conversation as text."""
-    return (
-        prompt if isinstance(prompt, str) else "\n".join(f"{turn['role']}: {turn.get('content')}" for turn in prompt)
-    )
-
-
-def _sum_rewards(rewards: Mapping[str, float | None], weights: list[float]) -> float | None:
-    known = [
-        weight * value
-        for value, weight in zip(rewards.values(), weights, strict=True)
-        if value is not None and value == value
-    ]
-    return sum(known) if known else None
+    """Write a conversation as text, with the kind of what is no text in its place."""
+    if isinstance(prompt, str):
+        return prompt
+    lines = []
+    for turn in prompt:
+        content = turn.get("content") or ""
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        texts = [part.get("text") or "" if part["type"] == "text" else f"<{part['type']}>" for part in parts]
+        lines.append(f"{turn['role']}: {' '.join(texts)}")
+    return "\n".join(lines)

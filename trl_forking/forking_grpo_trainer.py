@@ -14,7 +14,7 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id
 
-from .card.model_card import create_card, record_run
+from .card.model_card import create_card, record_run, warning_of_failure
 from .checks import (
     check_entropies,
     check_fused_head,
@@ -22,6 +22,7 @@ from .checks import (
     check_prompt_column,
     check_rewards,
     check_trainable,
+    has_dropout,
     keep_4_bit_weights,
     make_bias_finite,
 )
@@ -139,7 +140,8 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         self._observer: ScoreObserver | None = None
         self._chosen: torch.Tensor | None = None
         self._selection_metrics: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
-        self._kept_tokens, self._resumed_at = KeptTokens(), list[int]()
+        self._kept_tokens, self._resumed_at, self._is_recorded = KeptTokens(), list[int](), False
+        self.on_rollout: Callable[[dict[str, Any], list[dict[str, Any]], torch.Tensor], None] | None = None
         if args.drops_tokens and args.loss_normalizer == "kept" and NORMALIZER_EXTENT[args.loss_type] is None:
             logger.warning(
                 f"loss_type={args.loss_type!r} divides by no number of tokens, so loss_normalizer='kept' changes nothing."
@@ -237,6 +239,7 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         rewards_per_func = self._tape.played_rewards
         if rewards_per_func is None:
             rewards_per_func = super()._calculate_rewards(inputs, *args)
+        self._rewards_per_func = rewards_per_func
         self._useful_groups = find_useful_groups(
             rewards_per_func, self.reward_weights, self._group_size, self.multi_objective_aggregation
         )
@@ -288,7 +291,8 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         self._kept_tokens, self._resumed_at = KeptTokens(), []
         output = super().train(checkpoint, *args, **kwargs)
         if self.is_world_process_zero():
-            record_run(self)
+            with warning_of_failure():
+                record_run(self)
         return output
 
     def _save_checkpoint(self, model, trial):
@@ -320,7 +324,9 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         seen: list[torch.Tensor] = []
         # Where TRL scores the rollout itself, its entropies are taken. With a KL term the pass it makes may be that of
         # the reference model; then, and where it makes none, the rollout is scored here.
-        with self._scoring((lambda _, entropies: seen.append(entropies)) if self.beta == 0.0 else None):
+        # Its pass has dropout on, which would choose other tokens than the policy that wrote the answers.
+        takes_seen = self.beta == 0.0 and not (self.model.training and has_dropout(self.model))
+        with self._scoring((lambda _, entropies: seen.append(entropies)) if takes_seen else None):
             batch = super()._generate_and_score_completions(inputs)
         num_rows = len(batch["completion_ids"])
         first_row = self.accelerator.process_index * num_rows
@@ -330,16 +336,19 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
             teaches = self._useful_groups.repeat_interleave(self._group_size).to(batch["row_ids"].device)
             batch["advantages"] = batch["advantages"] * teaches[batch["row_ids"]]
         chooses_now = self.args.drops_tokens and self.args.selection_scope != "micro_batch"
-        if chooses_now or self.args.log_entropy:
+        watches = self.on_rollout is not None and self._mode == "train"
+        if chooses_now or self.args.log_entropy or watches:
             if seen:
                 entropies = seen[0]
             else:  # what competes for the budget is all that has to be known, unless all is to be written
-                only_counted = self._is_sparse and not self.args.log_entropy
+                only_counted = self._is_sparse and not self.args.log_entropy and not watches
                 entropies = self._score_rollout(batch, chosen=self._get_counted(batch) if only_counted else None)
             batch["entropies"] = entropies
             self._select(batch, round_entropies(entropies))
             if self.args.log_entropy:
                 self._log_entropies(batch, entropies)
+            if self.on_rollout is not None and watches:
+                self.on_rollout(batch, inputs, self._rewards_per_func)
         return batch
 
     def _get_counted(self, batch: dict[str, Any]) -> torch.Tensor:
@@ -473,7 +482,8 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         """Make the card in `output_dir`, with an example prompt for its quick start; see [`create_card`]."""
         if self.is_world_process_zero():
             names = {"model_name": model_name, "dataset_name": dataset_name, "tags": tags}
-            create_card(self, **names, example_prompt=example_prompt)
+            with warning_of_failure():
+                create_card(self, **names, example_prompt=example_prompt)
 
     def _save(self, output_dir=None, state_dict=None):
         super()._save(output_dir, state_dict)

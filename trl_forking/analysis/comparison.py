@@ -9,7 +9,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ def build_comparison(
     [('base', 1.0), ('step 10', 0.0)]
     ```
     """
-    _check_names(base_name, checkpoints)
+    check_names(base_name, checkpoints)
     models = {base_name: base, **checkpoints}
     last = list(models.values())[-1]
     overlap = [
@@ -235,7 +235,19 @@ def build_comparison(
 _BIN_COLUMNS = ("from", "to", "num_tokens", "base_entropy")
 
 
-def _check_names(base_name: str, checkpoints: Mapping[str, Sequence[np.ndarray]]) -> None:
+def check_names(base_name: str, checkpoints: Iterable[str]) -> None:
+    """
+    Check that models can be columns of a table.
+
+    Raises:
+        `ValueError`: if there is no checkpoint, or one has the base model's name or that of a column.
+
+    Example:
+    ```python
+    >>> check_names("base", ["step 10"])
+    ```
+    """
+    checkpoints = list(checkpoints)
     if not checkpoints:
         raise ValueError("There is no checkpoint to compare the base model with: give one at least.")
     for name in checkpoints:

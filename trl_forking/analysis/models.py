@@ -48,9 +48,8 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
+    check_model_path(name_or_path)
     source = Path(name_or_path)
-    if not source.exists() and _looks_like_path(name_or_path):
-        raise ValueError(f"There is no model at {name_or_path}: give a folder, a GGUF file or a name of the Hub.")
     if (source / "adapter_config.json").is_file():
         require("peft", "trl-forking[peft]")
     device = device or _find_device()
@@ -63,6 +62,22 @@ def load_model(
     model.name_or_path = name_or_path  # and not that of an adapter's base model, or of the folder around a file
     kwargs.pop("quantization_config", None)
     return model.to(device).eval(), _load_tokenizer(folder, model, kwargs)
+
+
+def check_model_path(name_or_path: str) -> None:
+    """
+    Check that a path of a model leads somewhere; a name of the Hub passes.
+
+    Raises:
+        `ValueError`: if there is no such folder or file.
+
+    Example:
+    ```python
+    >>> check_model_path("Qwen/Qwen3-0.6B")
+    ```
+    """
+    if not Path(name_or_path).exists() and _looks_like_path(name_or_path):
+        raise ValueError(f"There is no model at {name_or_path}: give a folder, a GGUF file or a name of the Hub.")
 
 
 def _looks_like_path(name: str) -> bool:

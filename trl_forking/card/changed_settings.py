@@ -18,7 +18,8 @@ _NOT_OF_TRAINING = re.compile(
     r"(push_to_hub|hub_|report_to|run_name|project$|trackio_|logging_dir|log_level|disable_tqdm|output_dir"
     r"|resume_from_checkpoint|local_rank|ddp_|dry_run|overwrite_output_dir)"
 )
-SECRET = re.compile(r"(^|_)(token|secret|password|api_key|key)$", re.IGNORECASE)
+_SECRET = re.compile(r"(^|[_-])(token|secret|password|api_key|key|authorization|cookie)$", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
 """Names of settings that no file may have."""
 
 
@@ -121,19 +122,33 @@ def clean_settings(settings: dict[str, Any]) -> dict[str, Any]:
     {'model_init_kwargs': {}, 'deepspeed': 'z.json'}
     ```
     """
-    return {
-        name: _clean(value)
-        for name, value in settings.items()
-        if not _NOT_OF_TRAINING.match(name) and not SECRET.search(name)
-    }
+    named = {name: value for name, value in settings.items() if not _NOT_OF_TRAINING.match(name)}
+    return _shorten_paths(remove_secrets(named))
 
 
-def _clean(value: Any) -> Any:
+def _shorten_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _clean(item) for name, item in value.items() if not SECRET.search(str(name))}
+        return {name: _shorten_paths(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_shorten_paths(item) for item in value]
     return shorten_path(value) if isinstance(value, str) else value
+
+
+def remove_secrets(value: Any) -> Any:
+    """
+    Leave out what is named like a secret, at any depth, and user and password of addresses.
+
+    Example:
+    ```python
+    >>> remove_secrets({"headers": {"authorization": "Bearer x"}, "vllm_server_base_url": "http://me:secret@node:8000"})
+    {'headers': {}, 'vllm_server_base_url': 'http://node:8000'}
+    ```
+    """
+    if isinstance(value, dict):
+        return {name: remove_secrets(item) for name, item in value.items() if not _SECRET.search(str(name))}
+    if isinstance(value, list):
+        return [remove_secrets(item) for item in value]
+    return _CREDENTIALS.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def shorten_path(name: str) -> str:

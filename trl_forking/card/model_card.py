@@ -1,10 +1,12 @@
 """The card of a run: a function of the recorded facts, of the evaluation files beside them and of the user's own text."""
 
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from .run_files import read_config, read_record, write_record, write_whole
 from .run_record import collect_run
 from .run_summary import summarize_run
 from .training_plot import draw_training
+
+
+logger = logging.getLogger(__name__)
 
 
 PLOT_FILE = "training.png"
@@ -45,6 +50,23 @@ def create_card(trainer: Any, **names: Any) -> None:
     rebuild_card(trainer.args.output_dir)
 
 
+@contextmanager
+def warning_of_failure() -> Iterator[None]:
+    """
+    Let no fault of a card, such as a broken evaluation file in the folder, cost the run: warn, and go on.
+
+    Example:
+    ```python
+    >>> with warning_of_failure():
+    ...     raise ValueError("eval_results.json is cut off.")
+    ```
+    """
+    try:
+        yield
+    except Exception as error:
+        logger.warning(f"The model card was not made: {error} Training goes on; trl-forking card makes it later.")
+
+
 def record_run(trainer: Any, **names: Any) -> None:
     """
     Record the facts of a run in its folder; for the main process.
@@ -55,12 +77,16 @@ def record_run(trainer: Any, **names: Any) -> None:
         **names:
             As in [`create_card`].
     """
-    folder = trainer.args.output_dir
+    folder = Path(trainer.args.output_dir)
     try:
         earlier = read_record(folder)
     except ValueError:  # none yet, or one that this replaces
         earlier = None
+    if not trainer._resumed_at and not trainer._is_recorded:  # what another run has left in the folder
+        earlier = None
+        (folder / PLOT_FILE).unlink(missing_ok=True)
     write_record(folder, collect_run(trainer, earlier, **names))
+    trainer._is_recorded = True
 
 
 def rebuild_card(folder: str | Path, evaluation_files: Iterable[str | Path] = ()) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .changed_settings import SECRET, clean_settings
+from .changed_settings import clean_settings, remove_secrets
 
 
 RECORD_FILE = "forking_run.json"
@@ -125,7 +125,7 @@ def write_config(folder: str | Path, text: str) -> None:
     ```
     """
     settings = yaml.safe_load(text) or {}
-    kept = {name: value for name, value in settings.items() if not SECRET.search(name)}
+    kept = remove_secrets(settings)
     write_whole(Path(folder) / CONFIG_FILE, yaml.safe_dump(kept, sort_keys=False, width=1000, allow_unicode=True))
 
 
