@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 import yaml
+from accelerate import PartialState
 from accelerate.commands.launch import launch_command_parser
 
 from trl_forking import ForkingGRPOConfig
@@ -310,6 +311,14 @@ def test_settings_are_written_with_yamls_types():
     assert settings["lr_scheduler_type"] == "cosine"
     assert settings["learning_rate"] == 2e-7
     assert settings["output_dir"] == "runs/x"
+
+
+def test_writing_settings_leaves_the_processes_of_a_run_as_they_are(monkeypatch):
+    """The defaults are taken from a second config, which would set Accelerate up anew: two processes became twice one."""
+    args = ForkingGRPOConfig("runs/x", use_cpu=True, report_to="none")
+    monkeypatch.setattr(args.distributed_state, "num_processes", 2)
+    assert "use_cpu: true" in format_settings(args)
+    assert PartialState().num_processes == args.world_size == 2
 
 
 # Help

@@ -276,7 +276,7 @@ def answer_prompts(
 
     Example:
     ```python
-    >>> args = AnswerArguments(prompts="countdown", num_prompts=1, max_completion_length=4)
+    >>> args = AnswerArguments(prompts="countdown", num_prompts=1, max_completion_length=4, output_dir="runs/answers")
     >>> answer_prompts(*load("countdown", args), *read_prompts(args), args, disable_tqdm=True)
     >>> len(read_for_page(Path(args.output_dir), max_answers=1))
     4

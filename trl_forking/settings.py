@@ -228,9 +228,19 @@ def format_settings(*dataclass_instances: Any) -> str:
     """
     settings: dict[str, Any] = {}
     for instance in dataclass_instances:
-        default = type(instance)()  # not the fields' defaults: __post_init__ resolves some of them
+        default = _make_default(instance)
         for name in (entry.name for entry in dataclasses.fields(instance) if entry.init):
             value = getattr(instance, name)
             if name not in _NEVER_SHOWN and (name in _ALWAYS_SHOWN or value != getattr(default, name)):
                 settings[name] = value.value if isinstance(value, Enum) else value
     return yaml.safe_dump(settings, sort_keys=False, width=1000).strip()
+
+
+def _make_default(instance: Any) -> Any:
+    """Build what an instance would be if nothing had been set: the fields' defaults, as `__post_init__` resolves them."""
+    default_class = type(instance)
+    if isinstance(instance, ForkingGRPOConfig):
+        # A config that looks for its device sets up the processes of Accelerate anew, under a run that has them already.
+        found = {name: getattr(instance, name) for name in ("device", "n_gpu", "world_size")}
+        default_class = type(default_class.__name__, (default_class,), found)
+    return default_class()
