@@ -156,7 +156,8 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         if args.sparse_update and args.drops_tokens and obstacle is not None:
             logger.warning(f"All tokens are computed, because {obstacle}.")
         self._tape = RolloutTape()
-        self._useful_groups = torch.empty(0, dtype=torch.bool)  # of all ranks' last rollout
+        # Of all ranks' last rollout.
+        self._useful_groups, self._rewards_per_func = torch.empty(0, dtype=torch.bool), torch.empty(0, 0)
         self._sampler = DynamicSampler.from_trainer(self) if args.dynamic_sampling else None
 
     def _check_inputs(self, *args, **kwargs) -> None:
