@@ -17,14 +17,15 @@ PINS := $(if $(TRL),$(VENV)/constraints.txt,constraints.txt)
 INTERPRET := $(if $(filter $(OLDEST_TRL),$(TRL)),TRITON_INTERPRET=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-versions quality clean
+.PHONY: help demo test test-versions test-version quality clean
 
 help:
 	@echo "make demo       train on the embedded task and show the forking tokens (about 3 minutes on 2 cores, offline)"
 	@echo "                flags go through ARGS: make demo ARGS=\"--token-selection low_entropy\""
 	@echo "make test       run the tests: make test ARGS=\"tests/test_quantile.py -k ties\""
 	@echo "                make test TRL=1.15.0 runs them with another TRL, in an environment of its own"
-	@echo "make test-versions  run the tests with the oldest and the newest supported TRL"
+	@echo "make test-versions  run the tests with the oldest and the newest supported TRL, and write docs/versions.md"
+	@echo "                make test-version TRL=1.15.0 does so with one (1.15 takes an hour without a GPU)"
 	@echo "make quality    run ruff and mypy"
 	@echo "make clean      remove $(VENV)"
 	@echo "Another interpreter: make demo PYTHON=python3.12. Each sets up $(VENV) first; the second time it's there."
@@ -38,8 +39,12 @@ test: $(VENV)/.test
 	$(strip HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(INTERPRET) $(BIN)/python -m pytest -n auto --dist loadfile $(or $(ARGS),tests))
 
 test-versions:
-	$(MAKE) test TRL=$(OLDEST_TRL)
-	$(MAKE) test TRL=$(NEWEST_TRL)
+	$(MAKE) test-version TRL=$(OLDEST_TRL)
+	$(MAKE) test-version TRL=$(NEWEST_TRL)
+
+test-version:
+	$(MAKE) test ARGS="tests --junit-xml=$(VENV)/results.xml"
+	$(BIN)/python .github/tested_versions.py docs/versions.md $(VENV)/results.xml
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check

@@ -73,14 +73,29 @@ def test_prompts_of_a_file_are_checked_by_math_verify(tmp_path, monkeypatch):
         (["--model_name_or_path", "countdown", "--prompts", "countdown", "--verifier", "math"], "does not fit --prompts"),
         (["--model_name_or_path", "countdown", "--prompts", "countdown", "--temperature", "0"], "temperature"),
         (["--model_name_or_path", "countdown", "--prompts", "countdown", "--top_entropy_quantile", "2"], "top_entropy_quantile"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--max_answers", "0"], "max_answers must be at least 1"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--min_count", "0"], "min_count must be at least 1"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--batch_size", "0"], "batch_size must be at least 1"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--num_generations", "0"], "num_generations must be"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--top_alternatives", "-1"], "top_alternatives must"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_in_one_sentence(flags, message, tmp_path, monkeypatch, capsys):
+def test_mistakes_are_told_in_one_sentence_before_the_first_answer(flags, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(["analyze", *flags])
     errors = capsys.readouterr().err
     assert stop.value.code == 2 and message in errors and len(errors.splitlines()) <= 3
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_package_is_named_before_the_first_answer(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trl_forking.arguments.find_spec", lambda name: None if name == "wordcloud" else name)
+    with pytest.raises(SystemExit):
+        main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown"])
+    assert "wordcloud is not installed: pip install trl-forking[analysis]" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_other_answers_in_the_folder_are_refused(folder, capsys):

@@ -250,8 +250,8 @@ class SamplingParams:
 
 
 class LLM:
-    def __init__(self, model: str, gpu_memory_utilization: float):
-        self.settings = (model, gpu_memory_utilization)
+    def __init__(self, model: str, gpu_memory_utilization: float, dtype: str, trust_remote_code: bool = False):
+        self.settings = (model, gpu_memory_utilization, dtype, trust_remote_code)
 
     def generate(self, prompts: list[dict], sampling_params: list[SamplingParams], use_tqdm: bool) -> list:
         requests = []
@@ -280,10 +280,21 @@ def test_vllm_draws_and_transformers_scores(tmp_path, vllm):
         run(tmp_path, temperature=0.8, prompts=[ROWS[0]] * 4)
 
 
-def test_vllm_gets_the_model_and_the_memory(vllm):
-    model = SimpleNamespace(name_or_path="org/name", generation_config=SimpleNamespace(eos_token_id=7))
-    sampler = build_sampler(model, build_tokenizer(), SamplingSettings(), True, 0.5)
-    assert sampler.engine.settings == ("org/name", 0.5) and sampler.eos_token_ids == [EOS, 7]
+def test_vllm_gets_the_model_as_it_is_scored(vllm):
+    model = SimpleNamespace(
+        name_or_path="org/name", generation_config=SimpleNamespace(eos_token_id=7), dtype=torch.bfloat16
+    )
+    sampler = build_sampler(model, build_tokenizer(), SamplingSettings(), True)
+    assert sampler.engine.settings == ("org/name", 0.3, "bfloat16", False) and sampler.eos_token_ids == [EOS, 7]
+    settings = {"gpu_memory_utilization": 0.5, "trust_remote_code": True, "dtype": "float16"}
+    sampler = build_sampler(model, build_tokenizer(), SamplingSettings(), True, **settings)
+    assert sampler.engine.settings == ("org/name", 0.5, "float16", True)
+
+
+def test_vllm_would_run_other_weights_of_a_gguf_file(vllm):
+    model = SimpleNamespace(name_or_path="model.gguf", generation_config=SimpleNamespace(eos_token_id=7))
+    with pytest.raises(ValueError, match="takes no GGUF file"):
+        build_sampler(model, build_tokenizer(), SamplingSettings(), use_vllm=True)
 
 
 def test_vllm_is_missing_or_would_lose_an_adapter(monkeypatch):
@@ -367,6 +378,17 @@ def test_prompts_from_lines_chats_and_the_papers_data(tmp_path):
     (row,) = load_prompts(str(tmp_path / "b.parquet"))
     assert row["prompt"] == chat and verify_solution(row, r"\boxed{2}") == 1.0 and verify_solution(row, "2") == 0.0
     assert verify_solution({"prompt": "1 + 1?"}, r"\boxed{2}") is None
+
+
+def test_prompts_come_from_a_data_set(tmp_path):
+    """`datasets` loads a folder as it loads a data set of the Hub."""
+    for split, question in (("train", "1 + 1?"), ("test", "2 + 2?")):
+        pq.write_table(
+            pa.Table.from_pylist([{"question": question, "answer": "4"}] * 3), tmp_path / f"{split}.parquet"
+        )
+    expected = {"question": "2 + 2?", "answer": "4", "prompt": "2 + 2?", "solution": "4"}
+    assert load_prompts(str(tmp_path), split="test", num_prompts=2) == [expected] * 2
+    assert load_prompts(str(tmp_path))[0]["prompt"] == "1 + 1?"
 
 
 @pytest.mark.parametrize(

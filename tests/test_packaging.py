@@ -121,9 +121,12 @@ def test_make_runs_the_tests_with_every_supported_trl():
     oldest = [line for line in lines if ".venv-trl-1.15.0" in line]
     assert any(line.startswith("sed 's/^trl==.*/trl==1.15.0/' constraints.txt") for line in oldest)
     assert any(line.endswith("install triton") for line in oldest)
-    assert "TRITON_INTERPRET=1" in oldest[-1] and oldest[-1].endswith("-m pytest -n auto --dist loadfile tests")
     newest = [line for line in lines if ".venv-trl-1.16.0" in line]
-    assert newest[-1].endswith("-m pytest -n auto --dist loadfile tests") and "TRITON" not in newest[-1]
+    for version, own in (("1.15.0", oldest), ("1.16.0", newest)):
+        results = f".venv-trl-{version}/results.xml"
+        assert own[-2].endswith(f"-m pytest -n auto --dist loadfile tests --junit-xml={results}")
+        assert own[-1].endswith(f".github/tested_versions.py docs/versions.md {results}")
+    assert "TRITON_INTERPRET=1" in oldest[-2] and "TRITON" not in newest[-2]
 
 
 def test_make_has_quality_and_help():
@@ -138,6 +141,7 @@ def test_ci_runs_make_test():
 
 def test_nightly_run_tells_of_a_change_upstream():
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())
+    assert job["jobs"]["supported"]["strategy"]["matrix"]["trl"] == ["1.15.0", "1.16.0"]
     assert job["permissions"] == {"contents": "write", "issues": "write"}
     steps = {step.get("name"): step for step in job["jobs"]["trl-main"]["steps"]}
     assert steps["Open an issue, or add to the open one"]["if"] == "failure()"

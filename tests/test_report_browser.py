@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -85,13 +86,13 @@ def open_page(browser, path: Path) -> None:
     browser.get(path.as_uri())
 
 
-def assert_is_calm(browser) -> None:
+def assert_is_calm(browser, title: str = "Title") -> None:
     """No script of a text ran, nothing was logged (a breach of the policy would be), nothing was asked of a network."""
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert sent and all(url.startswith(("file:", "data:")) for url in sent), sent
-    assert browser.title.startswith("Title") and browser.title != "ran"
+    assert browser.title.startswith(title) and browser.title != "ran"
 
 
 def run(browser, script: str, *arguments):
@@ -276,7 +277,7 @@ def test_trainers_tokens_have_a_mark_of_their_own(page):
 def test_more_answers_come_on_demand(page):
     assert find(page, "#status").text == "20 shown of 30."
     page.find_elements("css selector", "#more button")[0].click()
-    assert find(page, "#status").text == "30 shown of 30."
+    wait_for(page, "30 shown of 30.")
     assert get_focused(page)[1] == "Answer 0 to prompt 4" and not page.find_elements("css selector", "#more button")
 
 
@@ -336,3 +337,23 @@ def test_page_without_answers_opens(browser, tmp_path):
     open_page(browser, tmp_path / "empty.html")
     assert find(browser, "#status").text == "No answer matches." and not find(browser, "#share").is_enabled()
     assert_is_calm(browser)
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_example_in_the_docs(browser, width):
+    """The page of a real model, as it is committed."""
+    folder = Path(__file__).parent.parent / "docs" / "analysis" / "smollm2"
+    resize(browser, width)
+    open_page(browser, folder / "report.html")
+    assert run(browser, "return document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    num_tokens = int(re.search(r"of ([\d,]+) tokens", find(browser, "#kept-text").text)[1].replace(",", ""))
+    show_all(browser)
+    for key, percent in ((None, 20), (Keys.END, 100), (Keys.HOME, 1)):
+        find(browser, "#share").send_keys(*([key] if key else []))
+        assert len(read_kept(browser)) == num_tokens
+        assert sum(read_kept(browser)) == math.ceil(percent * num_tokens / 100)
+    find(browser, "#query").send_keys("carpenter works for 2 weeks")
+    wait_for(browser, "4 shown of 4 that match, of 64.")
+    assert not find(browser, "#verdict-right").is_enabled()  # so small a model got none right
+    assert json.loads((folder / "summary.json").read_text())["by_correctness"][0]["group"] == "wrong"
+    assert_is_calm(browser, "Forks of SmolLM2-135M-Instruct")

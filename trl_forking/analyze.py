@@ -12,6 +12,7 @@ from .analysis import Record, collect, iterate_records, load_model, load_prompts
 from .analysis.comparison import write_csv
 from .analysis.forks import check_share, join_entropies
 from .analysis.report import write_report
+from .analysis.sampling import SamplingSettings
 from .analysis.statistics import describe, summarize
 from .arguments import ForkingParser, UserError, exit_on_user_error, require
 
@@ -41,6 +42,8 @@ class AnswerArguments:
             Prompts that are answered at a time.
         use_vllm (`bool`, *optional*, defaults to `False`):
             Whether vLLM draws the answers.
+        vllm_gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
+            Share of the GPU's memory for vLLM; the model that scores the answers lies beside it.
         verifier (`str`, *optional*, defaults to `"auto"`):
             `"math"`, `"countdown"`, `"none"`, or by what the prompts are.
         dtype, device (`str`, *optional*):
@@ -82,6 +85,7 @@ class AnswerArguments:
     batch_size: int = field(default=16, metadata={"help": "Prompts that are answered at a time."})
     seed: int = field(default=42, metadata={"help": "Another seed draws other answers."})
     use_vllm: bool = field(default=False, metadata={"help": "Let vLLM draw the answers."})
+    vllm_gpu_memory_utilization: float = field(default=0.3, metadata={"help": "Share of the GPU's memory for vLLM."})
     verifier: str = field(
         default="auto",
         metadata={"help": "What checks the answers; `auto` goes by the prompts.", "choices": list(_VERIFIERS)},
@@ -96,9 +100,9 @@ class AnswerArguments:
     def __post_init__(self) -> None:
         if self.prompts is None:
             raise ValueError("prompts is missing: give --prompts FILE, a data set of the Hub, or countdown.")
-        if self.num_prompts < 1:
-            raise ValueError(f"num_prompts must be at least 1, but it is {self.num_prompts}.")
+        check_at_least(1, self, "num_prompts", "batch_size")
         check_share(self.top_entropy_quantile)
+        SamplingSettings(self.num_generations, self.max_completion_length, self.temperature, self.top_p, self.top_k)
 
 
 @dataclass
@@ -143,6 +147,8 @@ class AnalyzeArguments(AnswerArguments):
         super().__post_init__()
         if self.model_name_or_path is None:
             raise ValueError("model_name_or_path is missing: give a model of the Hub, a folder, or countdown.")
+        check_at_least(0, self, "top_alternatives")
+        check_at_least(1, self, "max_answers", *(["min_count"] if self.min_count is not None else []))
 
 
 def run_analyze(flags: list[str]) -> None:
@@ -169,7 +175,7 @@ def run_analyze(flags: list[str]) -> None:
     (args,) = parser.parse_args_and_config(flags)
     folder = Path(args.output_dir)
     with exit_on_user_error(parser.debug):
-        require("matplotlib", "trl-forking[analysis]")
+        require_plots()
         rows, verifier = read_prompts(args)
         model, tokenizer = load(args.model_name_or_path, args)
         print(f"Answers go to {folder}; after an interruption the same command goes on.")
@@ -180,8 +186,41 @@ def run_analyze(flags: list[str]) -> None:
     write_tables(folder, summary)
     write_figures(folder, figures)
     title = f"Forks of {Path(args.model_name_or_path).name}"
-    write_page(folder / "report.html", records, title, args, summary, figures, args.max_answers)
+    write_page(folder / "report.html", records, title, vars(args), summary, figures, args.max_answers)
     print(f"{describe(summary)}\nPage: {folder / 'report.html'}")
+
+
+def check_at_least(least: int, args: Any, *names: str) -> None:
+    """
+    Check numbers from below, before the first answer.
+
+    Raises:
+        `ValueError`: if one is too low.
+
+    Example:
+    ```python
+    >>> check_at_least(1, AnswerArguments(prompts="countdown"), "num_prompts")
+    ```
+    """
+    for name in names:
+        if getattr(args, name) < least:
+            raise ValueError(f"{name} must be at least {least}, but it is {getattr(args, name)}.")
+
+
+def require_plots() -> None:
+    """
+    Check that what draws the pictures is installed, before the first answer.
+
+    Raises:
+        [`UserError`]: if a package is missing.
+
+    Example:
+    ```python
+    >>> require_plots()
+    ```
+    """
+    for package in ("matplotlib", "wordcloud"):
+        require(package, "trl-forking[analysis]")
 
 
 def read_for_page(folder: Path, max_answers: int) -> list[Record]:
@@ -296,6 +335,10 @@ def answer_prompts(
         seed=args.seed,
         verifier=verifier,
         use_vllm=args.use_vllm,
+        vllm_kwargs={
+            "gpu_memory_utilization": args.vllm_gpu_memory_utilization,
+            "trust_remote_code": args.trust_remote_code,
+        },
         description={"prompts_from": args.prompts},
         overwrite=args.overwrite,
         **kwargs,
@@ -390,7 +433,7 @@ def write_page(
     path: Path,
     records: Sequence[Record],
     title: str,
-    args: AnswerArguments,
+    settings: dict[str, Any],
     summary: dict[str, Any],
     figures: dict[str, Any],
     max_answers: int,
@@ -401,13 +444,11 @@ def write_page(
 
     Example:
     ```python
-    >>> write_page(Path("page.html"), [], "Nothing", AnswerArguments(prompts="countdown"), summarize([]), {}, 1)
+    >>> write_page(Path("page.html"), [], "Nothing", {"model": "none"}, summarize([]), {}, 1)
     >>> Path("page.html").is_file()
     True
     ```
     """
-    from .analysis.plots import render_svg
-
     captions = {name: _CAPTIONS.get(name, name.replace("_", " ").capitalize()) for name in figures}
     own = [
         (caption, list(summary[name][0]), [list(row.values()) for row in summary[name][:30]])
@@ -418,10 +459,16 @@ def write_page(
         path,
         records,
         title=title,
-        settings={name: value for name, value in vars(args).items() if value is not None},
+        settings={name: value for name, value in settings.items() if value is not None},
         summary=summary,
-        figures={captions[name]: render_svg(figure, captions[name]) for name, figure in figures.items()},
+        figures={captions[name]: _render(figure, captions[name]) for name, figure in figures.items()},
         tables=[*tables, *own],
-        top_entropy_quantile=args.top_entropy_quantile,
+        top_entropy_quantile=summary["top_entropy_quantile"],
         max_answers=max_answers,
     )
+
+
+def _render(figure: Any, caption: str) -> str:
+    from .analysis.plots import render_svg
+
+    return render_svg(figure, caption)

@@ -21,10 +21,11 @@ from .analyze import (
     load,
     read_for_page,
     read_prompts,
+    require_plots,
     write_figures,
     write_page,
 )
-from .arguments import ForkingParser, exit_on_user_error, require
+from .arguments import ForkingParser, exit_on_user_error
 
 
 _TABLES = {
@@ -104,7 +105,7 @@ def run_compare(flags: list[str]) -> None:
     folder = Path(args.output_dir)
     names = name_models([args.base, *args.checkpoints])
     with exit_on_user_error(parser.debug):
-        require("matplotlib", "trl-forking[analysis]")
+        require_plots()
         check_names(names[0], names[1:])
         for name in (args.base, *args.checkpoints[:-1]):
             if name != EMBEDDED:
@@ -256,4 +257,4 @@ def write_comparison(
     ]
     own = draw_figures(records, summary)
     title = f"Forks of {names[-1]}, compared with {names[0]}"
-    write_page(folder / "report.html", records, title, args, summary, figures | own, _MAX_ANSWERS, tables)
+    write_page(folder / "report.html", records, title, vars(args), summary, figures | own, _MAX_ANSWERS, tables)

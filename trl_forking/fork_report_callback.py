@@ -1,7 +1,8 @@
 """While training: a page of the newest answers every few steps, in the run's folder and in its trackers."""
 
+import importlib.util
 import math
-from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from accelerate.utils import gather_object, send_to_device
 from transformers import TrainerCallback
 
 from .analysis import Record
-from .analysis.report import write_report
 from .analysis.sampling import find_eos_token_ids
 from .analysis.statistics import summarize
+from .analyze import draw_figures, write_page
+from .entropy_log import format_prompt
 from .selection import round_entropies, select_tokens
 from .token_texts import TokenTexts
 from .trackers import log_fork_report
@@ -34,9 +36,11 @@ class ForkReportCallback(TrainerCallback):
     Every `every_n_steps` steps, and at the first and the last one, it
 
     - writes `_forks/step-<n>.html` into the run's folder: the newest answers with every token shaded by its entropy and
-      the kept ones marked;
-    - sends that page, the fork words, the marked answers and the distribution of the entropies to wandb, trackio and
-      TensorBoard, where the run reports to them;
+      the kept ones marked, the tables and, where `trl-forking[analysis]` is installed, the plots. Probabilities are there
+      where the rollout was scored for its update anyway; the alternatives to a token are not: `trl-forking analyze` shows
+      those of a checkpoint;
+    - sends the fork words, the marked answers and the distribution of the entropies to wandb, trackio and TensorBoard,
+      where the run reports to them, and that page to the first two;
     - logs `forking/overlap_with_base`: of the tokens that were forks of the model that training began with, the share
       that are forks of the model as it is now. The tokens are those of the first rollout, one micro-batch of each
       process, and are scored anew each time. (The paper has the last checkpoint write the answers:
@@ -120,10 +124,18 @@ class ForkReportCallback(TrainerCallback):
     # The probe: answers of the first model, scored again and again --------------------------------------------------
 
     def _take_probe(self) -> None:
-        first = self.trainer._buffered_inputs[0]
+        first, path = self.trainer._buffered_inputs[0], self._get_probe_path()
         self._probe = send_to_device(first, "cpu")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        torch.save(self._probe, self._get_probe_path())
+        unfinished = path.with_suffix(".tmp")
+        try:  # a full disk may not cost the run
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(self._probe, unfinished)
+            os.replace(unfinished, path)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the second
+            text = (
+                f"{path} was not written, so forking/overlap_with_base ends with this run, if it is resumed: {error}"
+            )
+            logger.warning(text, main_process_only=False)
 
     def _load_probe(self) -> dict[str, Any] | None:
         path, trainer = self._get_probe_path(), self.trainer
@@ -153,7 +165,8 @@ class ForkReportCallback(TrainerCallback):
     def _note_rollout(self, batch: dict[str, Any], inputs: list[dict[str, Any]], rewards: torch.Tensor) -> None:
         """Keep what a page shows of the newest rollout: this rank's share of the answers, spread over its groups."""
         num_rows = -(-self.max_answers // self.trainer.accelerator.num_processes)
-        names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "entropies", "kept", "row_ids")
+        names = ["prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "entropies", "kept", "row_ids"]
+        names += ["old_per_token_logps"] if "old_per_token_logps" in batch else []
         self._newest = {name: batch[name][:num_rows].detach().cpu() for name in names}
         self._newest["prompts"] = [row.get("prompt") for row in inputs[:num_rows]]
         weights = self.trainer.reward_weights.to(rewards.device)
@@ -174,15 +187,10 @@ class ForkReportCallback(TrainerCallback):
         summary = summarize(records, args.top_entropy_quantile, min_count=5)
         path = self.folder / f"step-{step}.html"
         names = ("output_dir", "top_entropy_quantile", "token_selection", "selection_scope")
-        write_report(
-            path,
-            records,
-            title=f"Forks at step {step}",
-            settings={"step": step} | {name: getattr(args, name) for name in names},
-            summary=summary,
-            top_entropy_quantile=args.top_entropy_quantile,
-            max_answers=self.max_answers,
-        )
+        settings = {"step": step} | {name: getattr(args, name) for name in names}
+        has_plots = all(map(importlib.util.find_spec, ("matplotlib", "wordcloud")))
+        figures = draw_figures(records, summary) if has_plots else {}
+        write_page(path, records, f"Forks at step {step}", settings, summary, figures, self.max_answers)
         log_fork_report(self.trainer, step, records, summary, path)
 
     def _build_records(self) -> list[Record]:
@@ -192,6 +200,7 @@ class ForkReportCallback(TrainerCallback):
         tokenizer = self.trainer._tokenizer
         texts, size = TokenTexts(tokenizer), self.trainer.num_generations
         ends = find_eos_token_ids(self.trainer.accelerator.unwrap_model(self.trainer.model), tokenizer)
+        logps = newest.get("old_per_token_logps", torch.full_like(newest["entropies"], math.nan))
         records = []
         for row, row_id in enumerate(newest["row_ids"].tolist()):
             mask = newest["completion_mask"][row].bool()
@@ -202,11 +211,11 @@ class ForkReportCallback(TrainerCallback):
                 Record(
                     prompt_index=row_id // size,
                     answer_index=row_id % size,
-                    prompt=_format_prompt(prompt) if prompt is not None else tokenizer.decode(prompt_ids),
+                    prompt=format_prompt(prompt) if prompt is not None else tokenizer.decode(prompt_ids),
                     token_ids=ids.numpy(),
                     tokens=texts.split(ids.tolist()),
                     entropies=newest["entropies"][row][mask].float().numpy(),
-                    logprobs=np.full(len(ids), np.nan, np.float32),
+                    logprobs=logps[row][mask].float().numpy(),
                     top_tokens=[[] for _ in ids],
                     top_logprobs=np.zeros((len(ids), 0), np.float32),
                     reward=None if math.isnan(reward) else reward,
@@ -215,16 +224,3 @@ class ForkReportCallback(TrainerCallback):
                 )
             )
         return records
-
-
-def _format_prompt(prompt: str | list[Mapping[str, Any]]) -> str:
-    """Write a conversation as text, with the kind of what is no text in its place."""
-    if isinstance(prompt, str):
-        return prompt
-    lines = []
-    for turn in prompt:
-        content = turn.get("content") or ""
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        texts = [part.get("text") or "" if part["type"] == "text" else f"<{part['type']}>" for part in parts]
-        lines.append(f"{turn['role']}: {' '.join(texts)}")
-    return "\n".join(lines)

@@ -27,7 +27,7 @@ from .checks import (
     make_bias_finite,
 )
 from .dynamic_sampling import DynamicSampler, FilledRollout, find_useful_groups
-from .entropy_log import build_entropy_columns
+from .entropy_log import CompletionsWriter, build_entropy_columns
 from .forking_grpo_config import ForkingGRPOConfig
 from .hub import PushMixin, prepare_push
 from .kept_tokens import KeptTokens
@@ -136,6 +136,7 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         check_trainable(self.model)
         make_bias_finite(self.model)
         keep_4_bit_weights(self.model)
+        self.add_callback(CompletionsWriter(self))
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
         self._observer: ScoreObserver | None = None
         self._chosen: torch.Tensor | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from transformers.integrations import TensorBoardCallback
 
 from .analysis import Record
-from .entropy_log import mark_kept
+from .entropy_log import format_table, mark_kept
 
 
 _NUM_WORDS = 20
@@ -71,18 +71,12 @@ def _log_media(
 
 
 def _write_events(writer: Any, step: int, words: list[tuple], answers: list[tuple], entropies: np.ndarray) -> None:
-    rows = [f"| {_escape(repr(token))} | {count} | {mean:.3f} |" for token, count, mean in words]
-    writer.add_text("forking/words", "\n".join(["| token | count | mean entropy |", "|---|---|---|", *rows]), step)
-    blocks = [f"{_escape(prompt)}\n\n{_escape(answer)}\n\nreward {reward}" for prompt, answer, reward in answers]
-    writer.add_text("forking/answers", "\n\n---\n\n".join(blocks), step)
+    words = [(repr(token), count, mean) for token, count, mean in words]
+    writer.add_text("forking/words", format_table(["token", "count", "mean entropy"], words), step)
+    writer.add_text("forking/answers", format_table(["prompt", "answer", "reward"], answers), step)
     if len(entropies):
         writer.add_histogram("forking/entropies", entropies, step)
 
 
 def _mark(record: Record) -> str:
     return record.completion if record.kept is None else mark_kept(record.tokens, record.kept.tolist())
-
-
-def _escape(text: str) -> str:
-    """Keep text from being read as Markdown or HTML."""
-    return "".join(f"\\{character}" if character in "\\`*_{}[]<>#|!" else character for character in text)

@@ -16,7 +16,9 @@ from .records import (
     write_settings,
     write_shard,
 )
+from .report import write_report
 from .scoring import TokenScores, compute_token_scores
+from .statistics import summarize
 
 
 __all__ = [
@@ -33,8 +35,10 @@ __all__ = [
     "load_prompts",
     "read_records",
     "read_settings",
+    "summarize",
     "verify_solution",
     "write_records",
+    "write_report",
     "write_settings",
     "write_shard",
 ]

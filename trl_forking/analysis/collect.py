@@ -41,7 +41,7 @@ def collect(
     verifier: Verifier | None = None,
     hes: bool = False,
     use_vllm: bool = False,
-    vllm_gpu_memory_utilization: float = 0.3,
+    vllm_kwargs: dict[str, Any] | None = None,
     description: dict[str, Any] | None = None,
     overwrite: bool = False,
     disable_tqdm: bool = False,
@@ -87,8 +87,8 @@ def collect(
             Whether to add the score of [`compute_hes`].
         use_vllm (`bool`, *optional*, defaults to `False`):
             Whether vLLM draws the answers; the scores come from `model` all the same.
-        vllm_gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
-            Share of the GPU's memory that vLLM may have.
+        vllm_kwargs (`dict`, *optional*):
+            What else vLLM's `LLM` takes, such as `gpu_memory_utilization` (0.3 by default) and `trust_remote_code`.
         description (`dict`, *optional*):
             What else to write into `run.json`, such as where the prompts come from. Names of settings are taken.
         overwrite (`bool`, *optional*, defaults to `False`):
@@ -144,7 +144,7 @@ def collect(
     _prepare_folder(Path(output_dir), settings, overwrite)
     missing = find_missing_shards(output_dir)
     if missing:
-        sampler = build_sampler(model, tokenizer, sampling, use_vllm, vllm_gpu_memory_utilization)
+        sampler = build_sampler(model, tokenizer, sampling, use_vllm, **vllm_kwargs or {})
         worker = _Worker(model, tokenizer, sampler, sampling, top_alternatives, verifier, hes)
         _write_shards(worker, rows, Path(output_dir), missing, batch_size, seed, disable_tqdm)
     return Path(output_dir)

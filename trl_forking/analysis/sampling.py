@@ -179,22 +179,21 @@ class VllmSampler:
             How to draw.
         eos_token_ids (`list[int]`):
             Tokens that end an answer.
-        gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
-            Share of the GPU's memory for vLLM; the model that scores the answers lies beside it.
+        **kwargs:
+            What else vLLM's `LLM` takes. `gpu_memory_utilization` is 0.3 by default: the model that scores the answers
+            lies beside it.
 
     Raises:
         `ImportError`: if vLLM is not installed.
     """
 
-    def __init__(
-        self, model: str, settings: SamplingSettings, eos_token_ids: list[int], gpu_memory_utilization: float = 0.3
-    ):
+    def __init__(self, model: str, settings: SamplingSettings, eos_token_ids: list[int], **kwargs: Any):
         try:
             from vllm import LLM
         except ImportError as error:
             raise ImportError("use_vllm needs vLLM: pip install trl-forking[vllm]") from error
         self.settings, self.eos_token_ids = settings, eos_token_ids
-        self.engine = LLM(model=model, gpu_memory_utilization=gpu_memory_utilization)
+        self.engine = LLM(model=model, **{"gpu_memory_utilization": 0.3} | kwargs)
 
     def sample(self, prompt_ids: Sequence[Sequence[int]], seed: int) -> list[list[list[int]]]:
         """Draw answers to a batch of prompts; the token that ends an answer belongs to it."""
@@ -218,13 +217,14 @@ class VllmSampler:
 
 
 def build_sampler(
-    model: Any, tokenizer: Any, settings: SamplingSettings, use_vllm: bool = False, gpu_memory_utilization: float = 0.3
+    model: Any, tokenizer: Any, settings: SamplingSettings, use_vllm: bool = False, **vllm_kwargs: Any
 ) -> Sampler:
     """
     Build the sampler that draws with Transformers or with vLLM.
 
     Raises:
-        `ValueError`: if vLLM is to draw from a model with an adapter, of which it would load the base alone.
+        `ValueError`: if vLLM is to draw from a model with an adapter, of which it would load the base alone, or from a
+            GGUF file, whose packed weights it would run while those that score are unpacked.
 
     Example:
     ```python
@@ -239,4 +239,9 @@ def build_sampler(
         return TransformersSampler(model, tokenizer, settings)
     if getattr(model, "peft_config", None):
         raise ValueError("use_vllm: vLLM would answer without the adapter: merge it into its base model first.")
-    return VllmSampler(model.name_or_path, settings, find_eos_token_ids(model, tokenizer), gpu_memory_utilization)
+    if model.name_or_path.endswith(".gguf"):
+        raise ValueError("use_vllm takes no GGUF file: give a folder or a name of the Hub, or leave use_vllm out.")
+    dtype = str(model.dtype).removeprefix("torch.")  # or it would answer in another precision than scores are made in
+    return VllmSampler(
+        model.name_or_path, settings, find_eos_token_ids(model, tokenizer), **{"dtype": dtype} | vllm_kwargs
+    )
