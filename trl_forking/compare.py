@@ -247,8 +247,8 @@ def write_comparison(
     for name in _TABLES:
         write_csv(comparison[name], folder / f"{name}.csv")
     sections = [f"## {caption}\n\n{format_markdown(comparison[name])}" for name, caption in _TABLES.items()]
-    text = f"# {names[0]} and {names[-1]}\n\n{describe_comparison(comparison)}\n\n" + "\n".join(sections)
-    (folder / "comparison.md").write_text(text, encoding="utf-8")
+    text = "\n\n".join([f"# {names[0]} and {names[-1]}", describe_comparison(comparison), *sections])
+    (folder / "comparison.md").write_text(f"{text}\n", encoding="utf-8")
     (folder / "comparison.json").write_text(json.dumps(comparison, indent=2) + "\n", encoding="utf-8")
     write_figures(folder, figures)
     tables = [
