@@ -23,11 +23,14 @@ from trl.rewards import get_soft_overlong_punishment
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
 from trl_forking.arguments import ForkingParser, UserError, exit_on_user_error, require
+from trl_forking.card.model_card import set_aside_other_run
 from trl_forking.card.run_files import write_config
+from trl_forking.hub_errors import PushError
 from trl_forking.launch import LaunchArguments, choose_config_class
 from trl_forking.math_problems import END_OF_TEXT, drop_long_prompts, load_problems
 from trl_forking.math_reward import math_reward
 from trl_forking.progress import find_last_complete, resolve_checkpoint
+from trl_forking.run_folder import FullDiskError
 from trl_forking.settings import check_num_processes, describe_batch, format_settings
 
 
@@ -39,9 +42,7 @@ class MathArguments(LaunchArguments, ScriptArguments):
     prompt_template: Literal["chat", "paper"] = field(
         default="chat", metadata={"help": "`chat`: the model's own; `paper`: the paper's plain text, for base models."}
     )
-    max_prompt_length: int | None = field(
-        default=None, metadata={"help": "Leave out problems whose prompt has more tokens."}
-    )
+    max_prompt_length: int | None = field(default=None, metadata={"help": "Leave out prompts that have more tokens."})
     soft_overlong_cache: int = field(default=0, metadata={"help": "Last tokens of `max_completion_length` that cost."})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file in the folder `model_name_or_path`."})
 
@@ -150,9 +151,15 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
         )
     trainer.accelerator.print(describe_batch(training_args))
     if trainer.is_world_process_zero():
+        if checkpoint is None:
+            set_aside_other_run(training_args.output_dir)  # before this run's settings would be taken for the other's
         write_config(training_args.output_dir, settings)  # what the card's command runs again
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(training_args.output_dir)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model(training_args.output_dir)
+    except (FullDiskError, PushError):  # both are one sentence, with the way on
+        with exit_on_user_error(parser.debug):
+            raise
     trainer.accelerator.print(f"Saved to {training_args.output_dir}")
     trainer.accelerator.end_training()
     return trainer

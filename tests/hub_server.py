@@ -42,6 +42,7 @@ class Repository:
     lfs_paths: set[str] = field(default_factory=set)
     commits: list[str] = field(default_factory=lambda: ["initial commit"])
     history: dict[str, dict[str, bytes]] = field(default_factory=dict)  # the files after each commit
+    is_private: bool = False
 
     @property
     def head(self) -> str:
@@ -146,7 +147,8 @@ class HubServer:
         self._check_token(token, repo_id)
         if repo_id in self.repositories:
             raise Refusal(409, "You already created this model repo", url=f"{self.endpoint}/{repo_id}")
-        self.repositories[repo_id] = Repository()
+        is_private = bool(request.get("private")) or request.get("visibility") == "private"
+        self.repositories[repo_id] = Repository(is_private=is_private)
         return {"url": f"{self.endpoint}/{repo_id}", "name": repo_id, "id": repo_id}
 
     def _check_write(self, repo_id, body, token, query) -> Any:
@@ -158,7 +160,13 @@ class HubServer:
         self._check_token(token)
         repository = self._find(repo_id)
         siblings = [{"rfilename": path} for path in repository.files]
-        return {"id": repo_id, "sha": repository.head, "private": False, "tags": [], "siblings": siblings}
+        return {
+            "id": repo_id,
+            "sha": repository.head,
+            "private": repository.is_private,
+            "tags": [],
+            "siblings": siblings,
+        }
 
     def _check_yaml(self, body, token, query) -> Any:
         return {"errors": [], "warnings": []}

@@ -5,6 +5,8 @@ address has to be in the environment before huggingface_hub is imported, so the 
 address is there already, as for several processes, the server is another process's.
 """
 
+import io
+import itertools
 import json
 import logging
 import os
@@ -31,6 +33,7 @@ from huggingface_hub import constants  # noqa: E402
 from huggingface_hub.utils import _http  # noqa: E402
 from launch import leave_together  # noqa: E402
 from peft import LoraConfig  # noqa: E402
+from PIL import Image  # noqa: E402
 from transformers.utils.hub import hf_api  # noqa: E402
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer  # noqa: E402
@@ -40,11 +43,13 @@ from trl_forking.countdown import (  # noqa: E402
     load_countdown_tokenizer,
     make_countdown_dataset,
 )
+from trl_forking.progress import is_complete  # noqa: E402
 
 
 # huggingface_hub waits up to 8 s between its six tries, for which no test has the time.
 _http.time = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
 
+KINDS = ("full", "adapter")
 WARNINGS: list[str] = []
 
 
@@ -83,7 +88,9 @@ def read_pushed(repo_id: str) -> dict[str, bytes]:
 
 
 def leave_out_checkpoints(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {path: content for path, content in files.items() if not path.startswith("checkpoint-")}
+    return {
+        path: content for path, content in files.items() if not path.startswith(("checkpoint-", "last-checkpoint/"))
+    }
 
 
 def is_whole(folder, repo_id: str, **copies: str) -> bool:
@@ -128,28 +135,97 @@ def full_model(folder):
 
 
 def adapter(folder):
-    trainer = build_trainer(folder / "adapter", adapter=True)
+    trainer = build_trainer(folder / "adapter", adapter=True, max_steps=2)  # the card draws a plot from two steps on
     trainer.train()
-    (folder / "adapter" / "training.png").write_bytes(b"\x89PNG" + bytes(1000))  # a plot stands in the run folder
     trainer.push_to_hub()
-    return {"paths": sorted(read_pushed("me/adapter")), "whole": is_whole(folder / "adapter", "me/adapter")}
+    pushed, whole = read_pushed("me/adapter"), is_whole(folder / "adapter", "me/adapter")
+    return {"paths": sorted(pushed), "whole": whole, "plot": describe_plot(pushed)}
+
+
+def describe_plot(pushed: dict[str, bytes]) -> list:
+    """Return format and size of the picture that arrived."""
+    picture = Image.open(io.BytesIO(pushed["training.png"]))
+    picture.load()
+    return [picture.format, *picture.size]
 
 
 def strategies(folder):
     seen = {}
-    for strategy in ("end", "every_save", "checkpoint", "all_checkpoints"):
-        repo_id = f"me/{strategy}-run"
-        config = {"hub_always_push": True, "max_steps": 2, "hub_strategy": strategy}
-        trainer = build_trainer(folder / strategy, push_to_hub=True, hub_model_id=repo_id, **config)
+    for kind, strategy in itertools.product(KINDS, ("end", "every_save", "checkpoint", "all_checkpoints")):
+        name = f"{kind}-{strategy}"
+        config = {"hub_always_push": True, "max_steps": 2, "hub_strategy": strategy, "push_to_hub": True}
+        trainer = build_trainer(folder / name, kind == "adapter", hub_model_id=f"me/{name}", **config)
         trainer.train()
-        seen[strategy] = {"after_training": sorted(read_pushed(repo_id))}
+        seen[name] = {"after_training": sorted(read_pushed(f"me/{name}"))}
         trainer.save_model()
         copies = {
             "checkpoint": {"checkpoint_2": "last-checkpoint"},
             "all_checkpoints": {"checkpoint_1": "checkpoint-1", "checkpoint_2": "checkpoint-2"},
         }
-        seen[strategy]["whole"] = is_whole(folder / strategy, repo_id, **copies.get(strategy, {}))
-        seen[strategy]["commits"] = hub.repositories[repo_id].commits
+        seen[name]["whole"] = is_whole(folder / name, f"me/{name}", **copies.get(strategy, {}))
+        seen[name]["plot"] = describe_plot(read_pushed(f"me/{name}"))
+        seen[name]["commits"] = hub.repositories[f"me/{name}"].commits
+    return seen
+
+
+class _Healer(logging.Handler):
+    def emit(self, record):
+        hub.heal()
+
+
+def cuts_in_training(folder):
+    """Cut the connection at a random byte of what the first save pushes; it holds again when the warning is out."""
+    source, seen = random.Random(0), []
+    logging.getLogger("trl_forking.hub").addHandler(_Healer(logging.WARNING))
+    for kind in KINDS:
+        uncut = folder / f"{kind}-uncut"
+        before = hub.num_bytes
+        push_while_training(uncut, "checkpoint")
+        half = (hub.num_bytes - before) // 2  # of two saves; the first has more to push
+        # Of the bytes of a save the first fifth is of the model's push, and most are of the checkpoint's.
+        for strategy, most in itertools.product(("checkpoint", "all_checkpoints"), (half // 5, half)):
+            run = folder / f"{kind}-{strategy}-{most}"
+            trainer = push_while_training(run, strategy, cut_after=source.randrange(most))
+            trial = {"run": run.name, "warnings": list(WARNINGS), "step": trainer.state.global_step}
+            trial["cut_at"] = next(path for _, path, status in hub.requests if status == 0)
+            first = {"Training in progress, step 1", "Training in progress, step 1, checkpoint"}
+            trial["lost"] = sorted(first - set(hub.repositories[f"me/{run.name}"].commits))
+            trial["unchanged"] = read_weights(run) == read_weights(uncut)
+            trial["checkpoints"] = compare_checkpoints(run, read_pushed(f"me/{run.name}"))
+            trainer.push_to_hub()
+            pushed = leave_out_checkpoints(read_pushed(f"me/{run.name}"))
+            trial["whole"] = pushed == leave_out_checkpoints(read_folder(run))
+            seen.append(trial)
+    return seen
+
+
+def push_while_training(run, strategy: str, cut_after: int | None = None) -> ForkingGRPOTrainer:
+    config = {"push_to_hub": True, "hub_always_push": True, "hub_strategy": strategy, "max_steps": 2}
+    config |= {"adapter": run.name.startswith("adapter"), "learning_rate": 1e-2, "hub_model_id": f"me/{run.name}"}
+    trainer = build_trainer(run, **config)
+    for taken in (WARNINGS, hub.requests, hub.objects, hub.parts):  # what is there already is not uploaded again
+        taken.clear()
+    if cut_after is not None:
+        hub.cut_after(cut_after)
+    trainer.train()
+    hub.heal()
+    return trainer
+
+
+def read_weights(run) -> dict[str, bytes]:
+    """Return the weights of all complete checkpoints."""
+    folders = [path.parent for path in run.glob("checkpoint-*/trainer_state.json") if is_complete(str(path.parent))]
+    files = [path for folder in folders for path in folder.glob("*.safetensors")]
+    return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
+
+
+def compare_checkpoints(run, pushed: dict[str, bytes]) -> dict[str, bool]:
+    """Return for every checkpoint that was pushed whether it is whole; `last-checkpoint` is to be the newest."""
+    there = {path.split("/")[0] for path in pushed if "checkpoint" in path.split("/")[0]}
+    seen = {}
+    for name in there:
+        files = {k.removeprefix(f"{name}/"): v for k, v in pushed.items() if k.startswith(f"{name}/")}
+        seen[name] = files == read_folder(run / name.replace("last-checkpoint", "checkpoint-2"))
     return seen
 
 
@@ -327,10 +403,42 @@ def shell_command(folder):
     hub.fail(500, "/commit/")
     said = catch(trainer.push_to_hub)
     hub.heal()
-    command = shlex.split(said[1].split("`")[1])
+    output = run_shell(said[1].split("`")[1])
+    return {"output": output, "whole": is_whole(folder / "run of mine", "me/by-shell")}
+
+
+def run_shell(text: str) -> str:
+    command = shlex.split(text)
     hf = Path(sys.executable).parent / command[0]
     result = subprocess.run([str(hf), *command[1:]], capture_output=True, text=True)
-    return {"output": result.stdout + result.stderr, "whole": is_whole(folder / "run of mine", "me/by-shell")}
+    return result.stdout + result.stderr
+
+
+def private(folder):
+    """The command makes a private repository where the run would have made one."""
+    trainer = build_trainer(folder / "private", hub_private_repo=True)
+    hub.fail(503, "repos/create")
+    said = catch(trainer.push_to_hub)
+    hub.heal()
+    result = run_shell(said[1].split("`")[1])
+    repository = hub.repositories["me/private"]
+    seen = {"private": repository.is_private, "whole": is_whole(folder / "private", "me/private"), "output": result}
+    trainer.args.hub_private_repo, trainer.hub_model_id = False, None
+    hub.fail(503, "repos/create")
+    seen["public"] = catch(trainer.push_to_hub)[1]
+    seen["asked_for"] = catch(trainer.push_to_hub, private=True)[1]
+    hub.heal()
+    return seen
+
+
+def completions(folder):
+    """Prompts and answers are pushed where they are logged; the command can leave them out."""
+    trainer = build_trainer(folder / "logged", log_completions=True)
+    trainer.train()
+    trainer.push_to_hub()
+    patterns = " ".join(f"--exclude '{pattern}'" for pattern in ("_*", "checkpoint-*", "completions/*"))
+    output = run_shell(f"hf upload me/without {shlex.quote(str(folder / 'logged'))} . {patterns}")
+    return {"paths": sorted(read_pushed("me/logged")), "without": sorted(read_pushed("me/without")), "output": output}
 
 
 def xet(folder):

@@ -13,9 +13,12 @@ from launch import TESTS, run_processes
 
 
 GROUPS = [
-    "full_model adapter strategies secret shell_command xet before_training",
+    "full_model adapter strategies secret shell_command private completions xet before_training",
     "cuts one_cut failures no_network in_training slow_hub",
+    "cuts_in_training",
 ]
+PLOT = ["PNG", 924, 319]
+ADAPTER = {"README.md", "adapter_config.json", "adapter_model.safetensors", "training_args.bin"}
 MODEL = {"README.md", "config.json", "generation_config.json", "model.safetensors", "training_args.bin"}
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}
 
@@ -59,15 +62,18 @@ def test_a_full_model_arrives_whole_and_loads(look):
 
 def test_an_adapter_arrives_whole_with_card_and_plot(look):
     seen = look("adapter")
-    paths = {"README.md", "adapter_config.json", "adapter_model.safetensors", "training.png"}
+    paths = ADAPTER | {"training.png", "forking_run.json"}
     assert seen["whole"] and paths | TOKENIZER <= set(seen["paths"])
     assert "model.safetensors" not in seen["paths"]
+    assert seen["plot"] == PLOT
 
 
+@pytest.mark.parametrize("kind", ["full", "adapter"])
 @pytest.mark.parametrize("strategy", ["end", "every_save", "checkpoint", "all_checkpoints"])
-def test_every_strategy_pushes_what_it_says(look, strategy):
-    seen = look("strategies")[strategy]
-    assert seen["whole"]
+def test_every_strategy_pushes_what_it_says(look, kind, strategy):
+    seen = look("strategies")[f"{kind}-{strategy}"]
+    assert seen["whole"] and seen["plot"] == PLOT
+    weights = "model.safetensors" if kind == "full" else "adapter_model.safetensors"
     inside = {
         "end": set(),
         "every_save": {""},
@@ -79,6 +85,8 @@ def test_every_strategy_pushes_what_it_says(look, strategy):
     assert seen["commits"][-1] == "Model save"  # by trainer.save_model()
     for folder in inside - {""}:
         assert {f"{folder}optimizer.pt", f"{folder}trainer_state.json"} <= set(seen["after_training"])
+    for folder in inside:
+        assert f"{folder}{weights}" in seen["after_training"]
 
 
 def test_ten_cut_connections_lose_nothing_and_the_second_try_is_whole(look):
@@ -88,6 +96,30 @@ def test_ten_cut_connections_lose_nothing_and_the_second_try_is_whole(look):
         check_sentence(trial["said"], "cannot be reached", "(adapter|full)")
         assert not trial["half"]  # a commit is made whole or not at all
         assert trial["unchanged"] and trial["whole"], trial
+
+
+@pytest.mark.parametrize("kind", ["full", "adapter"])
+@pytest.mark.parametrize("strategy", ["checkpoint", "all_checkpoints"])
+def test_connections_cut_in_training_cost_one_push(look, kind, strategy):
+    trials = [trial for trial in look("cuts_in_training") if trial["run"].startswith(f"{kind}-{strategy}-")]
+    assert len(trials) == 2
+    for trial in trials:
+        assert trial["step"] == 2 and trial["unchanged"]
+        (warning,) = trial["warnings"]
+        check_sentence(["PushError", warning, "said"], "cannot be reached", trial["run"])
+        assert warning.endswith("training goes on, and the next save pushes again.")
+        assert trial["checkpoints"].pop("last-checkpoint" if strategy == "checkpoint" else "checkpoint-2")
+        assert all(trial["checkpoints"].values())  # those of the push that was cut are whole or not there
+        assert trial["whole"], trial
+
+
+def test_connections_are_cut_in_both_pushes_of_a_save_and_amid_files(look):
+    trials = look("cuts_in_training")
+    assert all(len(trial["lost"]) == 1 for trial in trials)
+    for kind in ("full", "adapter"):
+        lost = {trial["lost"][0] for trial in trials if trial["run"].startswith(kind)}
+        assert lost == {"Training in progress, step 1", "Training in progress, step 1, checkpoint"}
+    assert sum("/lfs/" in trial["cut_at"] for trial in trials) >= 4
 
 
 def test_a_connection_that_is_cut_once_needs_no_second_try(look):
@@ -182,6 +214,19 @@ def test_the_token_is_in_nothing_that_is_pushed(look):
 def test_the_command_in_the_sentence_pushes_the_run(look):
     seen = look("shell_command")
     assert seen["whole"], seen["output"]
+
+
+def test_the_command_makes_no_private_run_public(look):
+    seen = look("private")
+    assert seen["whole"] and seen["private"], seen["output"]
+    assert " --private" not in seen["public"] and " --private" in seen["asked_for"]
+
+
+def test_logged_completions_are_pushed_unless_the_command_leaves_them_out(look):
+    seen = look("completions")
+    assert {"completions/completions_00001.parquet", "forking_run.json"} <= set(seen["paths"])
+    expected = [path for path in seen["paths"] if not path.startswith("completions/")]
+    assert seen["without"] == expected, seen["output"]
 
 
 def test_a_refusal_of_hf_xet_is_as_clear(look):

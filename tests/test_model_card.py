@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -453,6 +454,67 @@ def test_command_makes_the_card_with_results(folder, tmp_path, capsys):
     assert ModelCard(text).data.eval_results[0].metric_value == 0.412
 
 
+RESULT = {"dataset": "d", "metric": "accuracy", "value": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"interval": 0.02},
+            "'interval' must have pairs [low, high] of finite numbers, the lower one first, but one is 0.02.",
+        ),
+        ({"interval": [0.3]}, "'interval' must have pairs"),
+        ({"interval": [0.5, 0.3]}, "'interval' must have pairs"),
+        ({"interval": [0.3, "0.5"]}, "'interval' must have pairs"),
+        ({"baseline": 0.1, "baseline_interval": [0.3, True]}, "'baseline_interval' must have pairs"),
+        ({"baseline": "0.3"}, "'baseline' must have finite numbers, but one is '0.3'."),
+        ({"value": True}, "'value' must have finite numbers, but one is True."),
+        ({"value": 10**400}, "'value' must have finite numbers, but one is 1000"),
+        ({"num_samples": "1319"}, "'num_samples' must have whole numbers above 0, but one is '1319'."),
+        ({"num_samples": 0}, "'num_samples' must have whole numbers above 0, but one is 0."),
+        ({"num_samples": 1319.5}, "'num_samples' must have whole numbers above 0"),
+        ({"settings": "greedy"}, "'settings' must have mappings without num_samples, interval, baseline,"),
+        ({"settings": {"interval": 3}}, "'settings' must have mappings without num_samples, interval, baseline,"),
+        ({"dataset_name": 3}, "'dataset_name' must have texts, but one is 3."),
+        ({"metric": " "}, "'metric' must have texts, but one is ' '."),
+        ({"metric": None}, "has a result with no 'metric'"),
+    ],
+)
+def test_a_field_of_another_kind_is_named_in_a_sentence(folder, capsys, fields, message):
+    path = folder / "eval_results.json"
+    path.write_text(json.dumps([RESULT, RESULT | fields]))
+    with pytest.raises(SystemExit) as stopped:
+        run_card([str(folder)])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.startswith(f"error: {path}") and message in error
+    assert len(error.splitlines()) == 2
+
+
+def test_null_is_as_good_as_no_field(folder):
+    optional = ("task", "dataset_name", "num_samples", "interval", "baseline", "baseline_interval", "settings")
+    (folder / "eval_results.json").write_text(json.dumps(RESULT))
+    without = read_text(rebuild_card(folder).parent)
+    (folder / "eval_results.json").write_text(json.dumps(RESULT | dict.fromkeys(optional)))
+    assert read_text(rebuild_card(folder).parent) == without and "| d | accuracy |  | 0.4 |  |  |" in without
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"results": {"gsm8k": 0.4}}, "the results of 'gsm8k' must be a mapping of metrics, but they are 0.4."),
+        (
+            {"results": {"gsm8k": {"acc,none": 0.4}}, "n-samples": {"gsm8k": {"effective": "all"}}},
+            "'num_samples' must have",
+        ),
+    ],
+)
+def test_a_broken_file_of_lm_evaluation_harness_is_named(folder, content, message):
+    (folder / "eval_results.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rebuild_card(folder)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -487,6 +549,28 @@ def test_every_heading_is_known_as_generated(folder):
     assert card.text.rstrip().endswith("end mark -->"), "a section of the template is taken for one of the user's"
 
 
+# The examples ----------------------------------------------------------------------------------------------------------
+
+CARDS = Path(__file__).parents[1] / "docs" / "cards"
+
+
+@pytest.mark.parametrize("name", ["countdown", "resumed", "smollm2-lora"])
+def test_example_cards_are_cards_of_the_hub(name):
+    card = ModelCard.load(CARDS / name / "README.md")
+    data = card.data.to_dict()
+    assert ModelCardData(**data).to_dict() == data and ModelCard(str(card)).data.to_dict() == data
+    assert "datasets" not in data and data["library_name"] == ("peft" if name == "smollm2-lora" else "transformers")
+    links = [link for link in re.findall(r"\]\(<?([^)>]+)", card.text) if not link.startswith("https://")]
+    assert links == ["training.png"] and (CARDS / name / "training.png").is_file()
+    words = re.sub(r"https?://\S+", "", str(card))
+    assert not re.findall(r"(?<![\w.:~-])(?:~|[A-Za-z]:)?[/\\](?:[\w.-]+[/\\])+[\w.-]*", words)
+    assert re.search(r"reinforcement learning on [\d,]+ prompts of `[^`]+`, with the reward `", card.text)
+
+
+def test_example_cards_are_all_tested():
+    assert {path.parent.name for path in CARDS.glob("*/README.md")} == {"countdown", "resumed", "smollm2-lora"}
+
+
 # Upstream --------------------------------------------------------------------------------------------------------------
 
 
@@ -494,10 +578,14 @@ def test_upstream_has_what_the_record_reads(tmp_path):
     from trl.trainer import utils
 
     trainer = build_trainer(str(tmp_path))
-    assert trainer.reward_func_names == ["reward_fixed"], "GRPOTrainer lost reward_func_names"
-    assert trainer.reward_weights.tolist() == [1.0], "GRPOTrainer lost reward_weights"
-    assert get_soft_overlong_punishment(12, 4).soft_punish_cache == 4, "the overlong reward no longer tells its cache"
-    assert utils.get_trackio_space_url() is None and utils.get_comet_experiment_url() is None
+    names, weights = getattr(trainer, "reward_func_names", None), getattr(trainer, "reward_weights", torch.zeros(0))
+    assert names == ["reward_fixed"], f"TRL's GRPOTrainer.reward_func_names is {names}, and no longer their names."
+    assert weights.tolist() == [1.0], f"TRL's GRPOTrainer.reward_weights is {weights}, and no longer one for each."
+    cache = getattr(get_soft_overlong_punishment(12, 4), "soft_punish_cache", None)
+    assert cache == 4, f"TRL's overlong reward has soft_punish_cache {cache}: the card takes its cache from there."
+    for name in ("get_trackio_space_url", "get_comet_experiment_url"):
+        url = getattr(utils, name, lambda: "missing")()
+        assert url is None, f"TRL's {name} is {url!r} without a run of that tracker, and no longer None."
 
 
 def test_card_is_a_command(tmp_path, capsys):

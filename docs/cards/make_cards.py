@@ -25,6 +25,8 @@ from trl_forking.launch import load_script
 
 
 CARDS = Path(__file__).parent
+# No name of the Hub: it says what the prompts are and what makes them.
+DATASET = "Countdown search problems, made by trl_forking.countdown"
 PROMPT = countdown.make_countdown_dataset("eval", num_problems=1, seed=0)[0]["prompt"]
 
 
@@ -72,7 +74,7 @@ def make_countdown(folder: str) -> None:
     trainer.train()
     evaluate(trainer.model, folder)
     trainer.save_model()
-    trainer.create_model_card("countdown-search", example_prompt=PROMPT)
+    trainer.create_model_card("countdown-search", dataset_name=DATASET, example_prompt=PROMPT)
 
 
 def make_resumed(folder: str) -> None:
@@ -82,7 +84,7 @@ def make_resumed(folder: str) -> None:
     resumed = build_countdown(folder, max_steps=60)
     resumed.train(resume_from_checkpoint=True)
     resumed.save_model()
-    resumed.create_model_card("countdown-resumed", example_prompt=PROMPT)
+    resumed.create_model_card("countdown-resumed", dataset_name=DATASET, example_prompt=PROMPT)
 
 
 def make_smollm2_lora(folder: str) -> None:

@@ -18,9 +18,9 @@ _NOT_OF_TRAINING = re.compile(
     r"(push_to_hub|hub_|report_to|run_name|project$|trackio_|logging_dir|log_level|disable_tqdm|output_dir"
     r"|resume_from_checkpoint|local_rank|ddp_|dry_run|overwrite_output_dir)"
 )
+# Names of settings that no file may have, and what stands before an address.
 _SECRET = re.compile(r"(^|[_-])(token|secret|password|api_key|key|authorization|cookie)$", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
-"""Names of settings that no file may have."""
 
 
 def find_changed_settings(args: ForkingGRPOConfig) -> dict[str, Any]:

@@ -7,21 +7,51 @@ A file `eval_results*.json` has one result or a list of them:
      "value": 0.412, "interval": [0.385, 0.439], "baseline": 0.371, "baseline_interval": [0.345, 0.397],
      "num_samples": 1319, "settings": {"temperature": 1.0}}
 
-`dataset`, `metric` and `value` are needed; intervals are of 95 %, and the baseline is the model before training. Files of
-lm-evaluation-harness are read as well.
+`dataset`, `metric` and `value` are needed, and any other field may be null; intervals are of 95 %, and the baseline is the
+model before training. Files of lm-evaluation-harness are read as well.
 """
 
 import json
-import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number of JSON can be longer than any float.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_settings(value: Any) -> bool:
+    return isinstance(value, dict) and not set(value) & set(_OPTIONAL)  # they would take the place of the fields
+
+
+_NEEDED = ("dataset", "metric", "value")
 _OPTIONAL = ("num_samples", "interval", "baseline", "baseline_interval")
-_FIELDS = ("task", "dataset", "dataset_name", "metric", "value", *_OPTIONAL, "settings")
+_TEXT = (_is_text, "texts")
+_NUMBER = (_is_number, "finite numbers")
+_INTERVAL = (_is_interval, "pairs [low, high] of finite numbers, the lower one first")
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **{"task": _TEXT, "dataset": _TEXT, "dataset_name": _TEXT, "metric": _TEXT, "value": _NUMBER},
+    **{"num_samples": (_is_count, "whole numbers above 0"), "interval": _INTERVAL},
+    **{"baseline": _NUMBER, "baseline_interval": _INTERVAL},
+    "settings": (_is_settings, f"mappings without {', '.join(_OPTIONAL)}"),
+}
 
 
 def find_evaluation_files(folder: str | Path) -> list[Path]:
@@ -58,8 +88,8 @@ def read_evaluation_results(files: Iterable[str | Path]) -> list[EvalResult]:
         `list[EvalResult]`: what `model-index` takes; all else is in its `metric_args`.
 
     Raises:
-        `ValueError`: if a file is missing, is no JSON, or has a result without a needed field or with one that is
-            unknown.
+        `ValueError`: if a file is missing, is no JSON, or has a result without a needed field, with one that is
+            unknown, or with one that is of another kind than is written above.
 
     Example:
     ```python
@@ -75,7 +105,9 @@ def read_evaluation_results(files: Iterable[str | Path]) -> list[EvalResult]:
     for path in map(Path, files):
         content = _read_json(path)
         is_harness = isinstance(content, dict) and isinstance(content.get("results"), dict)
-        entries = _convert_harness(content) if is_harness else content if isinstance(content, list) else [content]
+        entries = (
+            _convert_harness(content, path) if is_harness else content if isinstance(content, list) else [content]
+        )
         for entry in entries:
             result = _build_result(entry, path)
             result.dataset_name = names.setdefault(result.dataset_type, result.dataset_name)
@@ -99,37 +131,36 @@ def _is_of_transformers(content: Any) -> bool:
 def _build_result(entry: Any, path: Path) -> EvalResult:
     if not isinstance(entry, dict):
         raise ValueError(f"{path} must hold a result or a list of results, but one is {entry!r}.")
-    missing = [name for name in ("dataset", "metric", "value") if entry.get(name) is None]
+    missing = [name for name in _NEEDED if entry.get(name) is None]
     unknown = [name for name in entry if name not in _FIELDS]
     if missing or unknown:
         fault = f"no {missing[0]!r}" if missing else f"an unknown field {unknown[0]!r}"
         raise ValueError(f"{path} has a result with {fault}: the fields are {', '.join(_FIELDS)}.")
-    value = entry["value"]
-    numbers = [
-        value,
-        entry.get("baseline", 0),
-        *(entry.get("interval") or []),
-        *(entry.get("baseline_interval") or []),
-    ]
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
-            raise ValueError(f"{path}: {entry['metric']!r} must have finite numbers, but one is {number!r}.")
-    kept = {name: entry[name] for name in _OPTIONAL if entry.get(name) is not None}
+    entry = {name: value for name, value in entry.items() if value is not None}
+    for name, value in entry.items():
+        is_right, expected = _FIELDS[name]
+        if not is_right(value):
+            raise ValueError(f"{path}: {name!r} must have {expected}, but one is {value!r}.")
+    kept = {name: entry[name] for name in _OPTIONAL if name in entry}
     return EvalResult(
-        task_type=str(entry.get("task") or "text-generation"),
-        dataset_type=str(entry["dataset"]),
-        dataset_name=str(entry.get("dataset_name") or entry["dataset"]),
-        metric_type=str(entry["metric"]),
-        metric_value=value,
-        metric_args=kept | (entry.get("settings") or {}) or None,
+        task_type=entry.get("task", "text-generation"),
+        dataset_type=entry["dataset"],
+        dataset_name=entry.get("dataset_name", entry["dataset"]),
+        metric_type=entry["metric"],
+        metric_value=entry["value"],
+        metric_args=kept | entry.get("settings", {}) or None,
     )
 
 
-def _convert_harness(content: dict[str, Any]) -> list[dict[str, Any]]:
+def _convert_harness(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """Convert the results of lm-evaluation-harness, whose metrics are named `metric,filter`."""
     entries = []
     for task, metrics in content["results"].items():
-        samples = (content.get("n-samples") or {}).get(task) or {}
+        if not isinstance(metrics, dict):
+            raise ValueError(
+                f"{path}: the results of {task!r} must be a mapping of metrics, but they are {metrics!r}."
+            )
+        samples = _get_part(content, "n-samples", task)
         num_samples = samples.get("effective") if isinstance(samples, dict) else None
         for key, value in metrics.items():
             metric, _, selected = key.partition(",")
@@ -139,10 +170,15 @@ def _convert_harness(content: dict[str, Any]) -> list[dict[str, Any]]:
             error = metrics.get(f"{metric}_stderr,{selected}")
             if isinstance(error, (int, float)):
                 settings["stderr"] = error
-            shots = (content.get("n-shot") or {}).get(task)
+            shots = _get_part(content, "n-shot", task)
             if shots is not None:
                 settings["num_fewshot"] = shots
             name = metrics.get("alias", task)
             entry = {"dataset": task, "dataset_name": name, "metric": metric, "value": value, "settings": settings}
             entries.append(entry | {"num_samples": num_samples})
     return entries
+
+
+def _get_part(content: dict[str, Any], name: str, task: str) -> Any:
+    part = content.get(name)
+    return part.get(task) if isinstance(part, dict) else None

@@ -16,7 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from . import sections
 from .evaluation_results import find_evaluation_files, read_evaluation_results
-from .run_files import read_config, read_record, write_record, write_whole
+from .run_files import CONFIG_FILE, RECORD_FILE, read_config, read_record, write_record, write_whole
 from .run_record import collect_run
 from .run_summary import summarize_run
 from .training_plot import draw_training
@@ -78,15 +78,80 @@ def record_run(trainer: Any, **names: Any) -> None:
             As in [`create_card`].
     """
     folder = Path(trainer.args.output_dir)
+    if not trainer._resumed_at and not trainer._is_recorded:
+        set_aside_other_run(folder)
     try:
         earlier = read_record(folder)
     except ValueError:  # none yet, or one that this replaces
         earlier = None
-    if not trainer._resumed_at and not trainer._is_recorded:  # what another run has left in the folder
-        earlier = None
-        (folder / PLOT_FILE).unlink(missing_ok=True)
     write_record(folder, collect_run(trainer, earlier, **names))
     trainer._is_recorded = True
+
+
+def set_aside_other_run(folder: str | Path) -> Path | None:
+    """
+    Move what the card of an earlier run was made from out of the way of a new one; for the main process.
+
+    Of the card itself the user's own text stays, and a copy of the whole is made.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of both runs. That of a run without a record is left alone: what is in it may be the new run's.
+
+    Returns:
+        `Path` or `None`: where the files are now, a folder that is never pushed.
+
+    Example:
+    ```python
+    >>> set_aside_other_run("no-such-run") is None
+    True
+    ```
+    """
+    folder = Path(folder)
+    if not (folder / RECORD_FILE).is_file():
+        return None
+    aside = _create_folder(folder / "_earlier_run")
+    if (folder / "README.md").is_file():
+        shutil.copy2(folder / "README.md", aside)
+    _forget_run(folder)
+    names = [*sorted(path.name for path in folder.glob("eval_results*.json")), CONFIG_FILE, PLOT_FILE, RECORD_FILE]
+    for name in names:  # the record last: until it is gone, a move that was cut short is taken up again
+        if (folder / name).is_file():
+            os.replace(folder / name, aside / name)
+    logger.warning(
+        f"{folder} has the card of an earlier run: what that was made from is now in {aside}; move it back before you go "
+        "on with that run."
+    )
+    return aside
+
+
+def _create_folder(path: Path) -> Path:
+    """Create a folder of that name or, where there is one, with a number behind it."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}_{number}")
+    free.mkdir()
+    return free
+
+
+def _forget_run(folder: Path) -> None:
+    """Take out of the metadata of a card what is of the recorded run and not of its user."""
+    card = _read_card(folder / "README.md")
+    if card is None:
+        return
+    try:
+        run = read_record(folder)
+    except ValueError:
+        run = {"names": {}, "tags": [], "model": {"adapter": None}}
+    kept = card.data.to_dict()
+    given = _list(run["names"].get("tags"))
+    of_peft = [run["model"]["adapter"]["type"].lower(), "transformers"] if run["model"]["adapter"] else []
+    tags = [tag for tag in _list(kept.pop("tags", None)) if tag not in [*run["tags"], *given, *of_peft]]
+    for name in ("base_model", "datasets", "library_name", "model_name", "pipeline_tag", "model-index"):
+        kept.pop(name, None)
+    card.data = ModelCardData(**kept, tags=tags or None)
+    write_whole(folder / "README.md", str(card))
 
 
 def rebuild_card(folder: str | Path, evaluation_files: Iterable[str | Path] = ()) -> Path:
@@ -174,7 +239,7 @@ def _render(
     run: dict[str, Any], name: str, folder: Path, results: list[EvalResult], config: str | None, plot: str | None
 ) -> str:
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    place = run["names"].get("hub_model_id") or _find_weights(folder).as_posix()
+    place = run["names"].get("hub_model_id") or _name_folder(folder, _find_weights(folder))
     facts = sections.describe_run(run, name, place, results, config)
     rendered = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         **facts, plot=plot, summary=summarize_run(run)
@@ -190,6 +255,14 @@ def _find_weights(folder: Path) -> Path:
     if any((folder / name).is_file() for name in names) or not inside:
         return folder
     return max(inside, key=lambda path: path.stat().st_mtime)
+
+
+def _name_folder(folder: Path, weights: Path) -> str:
+    """Name the weights of a run as they are loaded where it was trained, and without a folder of the machine."""
+    inside = weights.relative_to(folder)
+    if folder.is_absolute():
+        folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else Path(folder.name)
+    return (folder / inside).as_posix()
 
 
 def _read_card(path: Path) -> ModelCard | None:

@@ -43,6 +43,8 @@ def collect_run(trainer: Any, earlier: dict[str, Any] | None = None, **names: An
     """
     args, state = trainer.args, trainer.state
     given = {**(earlier or {}).get("names", {}), **{name: value for name, value in names.items() if value is not None}}
+    if "dataset_name" in given:
+        given["dataset_name"] = _hide_folders(given["dataset_name"])
     has_adapter = _find_adapter(trainer.model) is not None
     return {
         "format": FORMAT,
@@ -129,6 +131,13 @@ def collect_history(log_history: list[dict[str, Any]]) -> dict[str, list]:
     return {"step": [row["step"] for row in rows]} | {
         name: [_round(row.get(name)) for row in rows] for name in columns
     }
+
+
+def _hide_folders(names: Any) -> Any:
+    if isinstance(names, (list, tuple)):
+        return [_hide_folders(name) for name in names]
+    # The dots keep the rest from passing for a name of the Hub.
+    return f".../{shorten_path(names)}" if isinstance(names, str) and os.path.isabs(names) else names
 
 
 def _round(value: Any) -> float | None:

@@ -130,7 +130,7 @@ def find_dataset_ids(run: dict[str, Any], config: str | None) -> list[str]:
     """
     is_given = bool(run["names"].get("dataset_name"))
     names = find_datasets(run, yaml.safe_load(config) if config else {})
-    return [name for name in names if is_repo_id(name) and (is_given or ("/" in name and ".json" not in name))]
+    return [name for name in names if is_repo_id(name) and ".json" not in name and (is_given or "/" in name)]
 
 
 # What was trained ------------------------------------------------------------------------------------------------------
