@@ -119,6 +119,7 @@ def test_page_has_plots_tables_and_the_probabilities_that_are_known(tmp_path):
     trainer.train()
     page = (tmp_path / "_forks" / "step-2.html").read_text()
     assert page.count("data:image/svg+xml") == 3 and "Tokens with the highest mean entropy" in page
+    assert "to see its entropy." in page  # the alternatives are not known
     (callback,) = (each for each in trainer.callback_handler.callbacks if isinstance(each, ForkReportCallback))
     newest, records = callback._newest, callback._build_records()
     known = newest["old_per_token_logps"][newest["completion_mask"].bool()]

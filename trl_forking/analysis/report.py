@@ -92,6 +92,7 @@ def build_report(
         "tables": [_build_table(*table) for table in tables],
         "num_figures": len(figures),
     }
+    hint = "what else the model could have written" if data["num_alternatives"] else "its entropy"
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     return _fill_template(
@@ -99,6 +100,7 @@ def build_report(
         policy=_build_policy(script, style),
         title=_escape(title),
         style=style,
+        hint=hint,
         figures="".join(_build_figure(name, svg) for name, svg in figures.items()),
         data=dump_json(data),
         script=script,
