@@ -8,8 +8,6 @@ The runs are written to `runs/`, their cards and plots to `docs/cards/`. They sh
 theirs is a result.
 """
 
-import contextlib
-import io
 import json
 import random
 import shutil
@@ -20,7 +18,6 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
-from trl_forking.card.run_files import write_config
 from trl_forking.launch import load_script
 
 
@@ -126,11 +123,7 @@ def make_smollm2_lora(folder: str) -> None:
         "report_to": "none",
     }
     flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-    script = load_script()
-    with contextlib.redirect_stdout(io.StringIO()) as planned:
-        script.main([*flags, "--dry_run"])
-    write_config(folder, planned.getvalue())
-    trainer = script.main(flags)
+    trainer = load_script().main(flags)
     trainer.create_model_card("smollm2-135m-sums", example_prompt="What is 17 + 25?")
 
 
