@@ -154,12 +154,9 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
         if checkpoint is None:
             set_aside_other_run(training_args.output_dir)  # before this run's settings would be taken for the other's
         write_config(training_args.output_dir, settings)  # what the card's command runs again
-    try:
+    with exit_on_user_error(parser.debug, (FullDiskError, PushError)):  # both are one sentence, with the way on
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model(training_args.output_dir)
-    except (FullDiskError, PushError):  # both are one sentence, with the way on
-        with exit_on_user_error(parser.debug):
-            raise
     trainer.accelerator.print(f"Saved to {training_args.output_dir}")
     trainer.accelerator.end_training()
     return trainer

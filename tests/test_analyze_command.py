@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from trl_forking.analysis import compute_token_scores, read_records
-from trl_forking.analyze import choose_min_count
 from trl_forking.cli import main
 from trl_forking.compare import name_models
 from trl_forking.countdown import load_countdown_model, load_countdown_tokenizer
+from trl_forking.fork_page import choose_min_count
 
 
 FEW = ["--num_prompts", "3", "--num_generations", "2", "--max_completion_length", "24"]

@@ -127,9 +127,7 @@ def test_page_has_plots_tables_and_the_probabilities_that_are_known(tmp_path):
 
 
 def test_page_without_matplotlib_has_no_plots(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "trl_forking.fork_report_callback.importlib.util.find_spec", lambda name: None if name == "wordcloud" else name
-    )
+    monkeypatch.setattr("trl_forking.arguments.find_spec", lambda name: None if name == "wordcloud" else name)
     build(tmp_path, max_steps=1).train()
     page = (tmp_path / "_forks" / "step-1.html").read_text()
     assert "data:image/svg+xml" not in page and "Tokens with the highest mean entropy" in page
@@ -141,11 +139,10 @@ def test_a_probe_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
         "trl_forking.fork_report_callback.logger.warning", lambda text, **kwargs: warnings.append(text)
     )
 
-    def fail(probe, path):
-        path.write_bytes(b"half")
+    def fail(path, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trl_forking.fork_report_callback.torch.save", fail)
+    monkeypatch.setattr("trl_forking.fork_report_callback.write_whole", fail)
     trainer = build(tmp_path, max_steps=2)
     trainer.train()
     assert set(get_overlaps(trainer)) == {1, 2} and not list((tmp_path / "_forks").glob("probe_*.pt"))

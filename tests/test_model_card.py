@@ -330,7 +330,7 @@ def test_quick_start_of_an_adapter_runs(tmp_path, monkeypatch, capsys, is_local,
         "settings": {"r": 2, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]},
     }
     card = ModelCard.load("run/README.md")
-    assert card.data.library_name == "peft"
+    assert card.data.to_dict()["library_name"] == "peft"
     assert card.data.base_model == (None if is_local else "org/base")
     code = find_code(card.text, "## Quick start")
     assert ("AutoPeftModelForCausalLM" in code) == (not is_local)

@@ -24,7 +24,8 @@ LAYERS = [
     {"countdown_warm_start", "settings", "math_reward"},
     {"demo", "launch", "math_problems", "card_command"},
     {"analysis"},
-    {"analyze", "trackers"},
+    {"fork_page", "trackers"},
+    {"analyze"},
     {"compare", "fork_report_callback"},
     {"cli"},
 ]

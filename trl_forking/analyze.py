@@ -1,7 +1,5 @@
 """`trl-forking analyze`: a model and some prompts in; page, plots and tables of its forks out."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from .analysis import Record, collect, iterate_records, load_model, load_prompts, verify_solution
-from .analysis.comparison import write_csv
-from .analysis.forks import check_share, join_entropies
-from .analysis.report import write_report
+from .analysis.forks import check_share
 from .analysis.sampling import SamplingSettings
 from .analysis.statistics import describe, summarize
-from .arguments import ForkingParser, UserError, exit_on_user_error, require
+from .arguments import ForkingParser, UserError, check_at_least, exit_on_user_error, require
+from .fork_page import choose_min_count, draw_figures, require_plots, write_figures, write_page, write_tables
 
 
 EMBEDDED = "countdown"
@@ -148,7 +145,7 @@ class AnalyzeArguments(AnswerArguments):
         if self.model_name_or_path is None:
             raise ValueError("model_name_or_path is missing: give a model of the Hub, a folder, or countdown.")
         check_at_least(0, self, "top_alternatives")
-        check_at_least(1, self, "max_answers", *(["min_count"] if self.min_count is not None else []))
+        check_at_least(1, self, "max_answers", "min_count")
 
 
 def run_analyze(flags: list[str]) -> None:
@@ -188,39 +185,6 @@ def run_analyze(flags: list[str]) -> None:
     title = f"Forks of {Path(args.model_name_or_path).name}"
     write_page(folder / "report.html", records, title, vars(args), summary, figures, args.max_answers)
     print(f"{describe(summary)}\nPage: {folder / 'report.html'}")
-
-
-def check_at_least(least: int, args: Any, *names: str) -> None:
-    """
-    Check numbers from below, before the first answer.
-
-    Raises:
-        `ValueError`: if one is too low.
-
-    Example:
-    ```python
-    >>> check_at_least(1, AnswerArguments(prompts="countdown"), "num_prompts")
-    ```
-    """
-    for name in names:
-        if getattr(args, name) < least:
-            raise ValueError(f"{name} must be at least {least}, but it is {getattr(args, name)}.")
-
-
-def require_plots() -> None:
-    """
-    Check that what draws the pictures is installed, before the first answer.
-
-    Raises:
-        [`UserError`]: if a package is missing.
-
-    Example:
-    ```python
-    >>> require_plots()
-    ```
-    """
-    for package in ("matplotlib", "wordcloud"):
-        require(package, "trl-forking[analysis]")
 
 
 def read_for_page(folder: Path, max_answers: int) -> list[Record]:
@@ -343,132 +307,3 @@ def answer_prompts(
         overwrite=args.overwrite,
         **kwargs,
     )
-
-
-def choose_min_count(records: Sequence[Record], min_count: int | None) -> int:
-    """
-    Choose how often a token must occur to be listed: the paper's "more than 100 times", less in a small collection.
-
-    Example:
-    ```python
-    >>> choose_min_count([], None), choose_min_count([], 30)
-    (5, 30)
-    ```
-    """
-    if min_count is not None:
-        return min_count
-    return min(101, max(5, sum(len(record.tokens) for record in records) // 1000))
-
-
-def draw_figures(records: Sequence[Record], summary: dict[str, Any]) -> dict[str, Any]:
-    """
-    Draw the pictures of a collection.
-
-    Returns:
-        `dict[str, Figure]`: by name of the file, without its ending.
-
-    Example:
-    ```python
-    >>> list(draw_figures([], summarize([])))
-    ['entropy_histogram', 'cumulative_share', 'fork_words']
-    ```
-    """
-    from .analysis.plots import plot_cumulative_share, plot_entropy_histogram, plot_fork_words
-
-    entropies, rho = join_entropies([record.entropies for record in records]), summary["top_entropy_quantile"]
-    return {
-        "entropy_histogram": plot_entropy_histogram(entropies, rho),
-        "cumulative_share": plot_cumulative_share(entropies, rho),
-        "fork_words": plot_fork_words(summary["top_tokens"], summary["min_count"]),
-    }
-
-
-_TABLES = {
-    "top_tokens": "Tokens with the highest mean entropy",
-    "bottom_tokens": "Tokens with the lowest mean entropy",
-    "by_correctness": "Right and wrong answers",
-    "by_answer_part": "By place in the answer",
-    "by_sentence_position": "By place in the sentence",
-}
-_CAPTIONS = {
-    "entropy_histogram": "Distribution of entropy",
-    "cumulative_share": "Share of all entropy",
-    "fork_words": "Words where the reasoning forks",
-}
-
-
-def write_tables(folder: Path, summary: dict[str, Any]) -> None:
-    """
-    Write `summary.json` and a CSV file for each table.
-
-    Example:
-    ```python
-    >>> write_tables(Path("."), summarize([]))
-    >>> Path("summary.json").is_file()
-    True
-    ```
-    """
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    for name in _TABLES:
-        if summary[name]:
-            write_csv(summary[name], folder / f"{name}.csv")
-
-
-def write_figures(folder: Path, figures: dict[str, Any]) -> None:
-    """
-    Write figures as PNG files.
-
-    Example:
-    ```python
-    >>> write_figures(Path("."), {})
-    ```
-    """
-    from .analysis.plots import save_figure
-
-    for name, figure in figures.items():
-        save_figure(figure, folder / f"{name}.png")
-
-
-def write_page(
-    path: Path,
-    records: Sequence[Record],
-    title: str,
-    settings: dict[str, Any],
-    summary: dict[str, Any],
-    figures: dict[str, Any],
-    max_answers: int,
-    tables: Sequence[tuple] = (),
-) -> None:
-    """
-    Write the page with everything on it.
-
-    Example:
-    ```python
-    >>> write_page(Path("page.html"), [], "Nothing", {"model": "none"}, summarize([]), {}, 1)
-    >>> Path("page.html").is_file()
-    True
-    ```
-    """
-    captions = {name: _CAPTIONS.get(name, name.replace("_", " ").capitalize()) for name in figures}
-    own = [
-        (caption, list(summary[name][0]), [list(row.values()) for row in summary[name][:30]])
-        for name, caption in _TABLES.items()
-        if summary[name]
-    ]
-    write_report(
-        path,
-        records,
-        title=title,
-        settings={name: value for name, value in settings.items() if value is not None},
-        summary=summary,
-        figures={captions[name]: _render(figure, captions[name]) for name, figure in figures.items()},
-        tables=[*tables, *own],
-        top_entropy_quantile=summary["top_entropy_quantile"],
-        max_answers=max_answers,
-    )
-
-
-def _render(figure: Any, caption: str) -> str:
-    from .analysis.plots import render_svg
-
-    return render_svg(figure, caption)

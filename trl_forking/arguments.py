@@ -35,20 +35,24 @@ class UserError(ValueError):
 
 
 @contextmanager
-def exit_on_user_error(debug: bool = False) -> Iterator[None]:
+def exit_on_user_error(
+    debug: bool = False, errors: tuple[type[Exception], ...] = (ValueError, ImportError, OSError)
+) -> Iterator[None]:
     """
     End the program with exit code 2 and a short message where its body raises what a user can put right.
 
-    Meant for set-up (arguments, files, construction of the trainer), not for the training loop: there, an error of
-    the same type is more likely a fault of the program.
+    As it stands it is meant for set-up (arguments, files, construction of the trainer), not for the training loop: there,
+    an error of the same type is more likely a fault of the program.
 
     Args:
         debug (`bool`, *optional*, defaults to `False`):
             Whether to print the traceback as well.
+        errors (`tuple[type[Exception], ...]`, *optional*, defaults to `(ValueError, ImportError, OSError)`):
+            What a user can put right: [`UserError`] and any other `ValueError`, an optional dependency, a file or a model
+            of the Hub.
 
     Raises:
-        SystemExit: with code 2 in place of [`UserError`] and any other `ValueError`, and of `ImportError` (an
-            optional dependency) and `OSError` (a file, a model of the Hub).
+        SystemExit: with code 2 in their place.
 
     Example:
     ```python
@@ -63,13 +67,45 @@ def exit_on_user_error(debug: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, ImportError, OSError) as error:
+    except errors as error:
         if debug:
             traceback.print_exc()
         else:
             # Messages from below us may have many lines; this is the one place that makes them one.
             print(f"error: {' '.join(str(error).split())}\n(--debug shows the traceback)", file=sys.stderr)
         sys.exit(2)
+
+
+def check_at_least(least: int, arguments: Any, *names: str) -> None:
+    """
+    Check fields from below.
+
+    Args:
+        least (`int`):
+            Lowest value that is right.
+        arguments (`Any`):
+            Object with the fields.
+        *names (`str`):
+            Their names; one that is `None` was not set, and is right.
+
+    Raises:
+        `ValueError`: if one is lower.
+
+    Example:
+    ```python
+    >>> from types import SimpleNamespace
+    >>> from trl_forking.arguments import check_at_least
+
+    >>> check_at_least(1, SimpleNamespace(num_prompts=0), "num_prompts")
+    Traceback (most recent call last):
+        ...
+    ValueError: num_prompts must be at least 1, but it is 0.
+    ```
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}, but it is {value}.")
 
 
 def require(package: str, install: str) -> None:

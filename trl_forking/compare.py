@@ -12,20 +12,9 @@ from .analysis import Record, compute_token_scores
 from .analysis.comparison import build_comparison, check_names, format_markdown, write_csv
 from .analysis.models import check_model_path
 from .analysis.statistics import summarize
-from .analyze import (
-    EMBEDDED,
-    AnswerArguments,
-    answer_prompts,
-    choose_min_count,
-    draw_figures,
-    load,
-    read_for_page,
-    read_prompts,
-    require_plots,
-    write_figures,
-    write_page,
-)
+from .analyze import EMBEDDED, AnswerArguments, answer_prompts, load, read_for_page, read_prompts
 from .arguments import ForkingParser, exit_on_user_error
+from .fork_page import choose_min_count, draw_figures, require_plots, write_figures, write_page
 
 
 _TABLES = {

@@ -136,8 +136,7 @@ class CompletionsWriter(TrainerCallback):
 
     def on_log(self, args, state, control, **kwargs):
         trainer, step = self.trainer, state.global_step
-        callbacks = [each for each in trainer.callback_handler.callbacks if isinstance(each, TensorBoardCallback)]
-        writers = [callback.tb_writer for callback in callbacks if callback.tb_writer is not None]
+        writers = find_event_writers(trainer)
         if not (writers and trainer.log_completions and trainer._logs["prompt"] and state.is_world_process_zero):
             return
         try:  # a full disk may not cost the run
@@ -148,6 +147,28 @@ class CompletionsWriter(TrainerCallback):
             self._written = (step, text)
         except Exception as error:
             logger.warning(f"TensorBoard got no completions of step {step}: {error}")
+
+
+def find_event_writers(trainer: Any) -> list[Any]:
+    """
+    Find what writes TensorBoard's event files for a trainer.
+
+    Args:
+        trainer ([`~transformers.Trainer`]):
+            Trainer.
+
+    Returns:
+        `list`: the `SummaryWriter` of this process, or nothing where the run does not report to TensorBoard.
+
+    Example:
+    ```python
+    >>> from types import SimpleNamespace
+    >>> find_event_writers(SimpleNamespace(callback_handler=SimpleNamespace(callbacks=[])))
+    []
+    ```
+    """
+    callbacks = [each for each in trainer.callback_handler.callbacks if isinstance(each, TensorBoardCallback)]
+    return [callback.tb_writer for callback in callbacks if callback.tb_writer is not None]
 
 
 def format_completions(logs: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """While training: a page of the newest answers every few steps, in the run's folder and in its trackers."""
 
-import importlib.util
+import io
 import math
-import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ from transformers import TrainerCallback
 from .analysis import Record
 from .analysis.sampling import find_eos_token_ids
 from .analysis.statistics import summarize
-from .analyze import draw_figures, write_page
+from .arguments import UserError, check_at_least
+from .card.run_files import write_whole
 from .entropy_log import format_prompt
+from .fork_page import draw_figures, require_plots, write_page
 from .selection import round_entropies, select_tokens
 from .token_texts import TokenTexts
 from .trackers import log_fork_report
@@ -83,15 +85,13 @@ class ForkReportCallback(TrainerCallback):
     """
 
     def __init__(self, trainer: "ForkingGRPOTrainer", every_n_steps: int = 50, max_answers: int = 64):
-        for name, value in (("every_n_steps", every_n_steps), ("max_answers", max_answers)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, but it is {value}.")
+        self.trainer, self.every_n_steps, self.max_answers = trainer, every_n_steps, max_answers
+        check_at_least(1, self, "every_n_steps", "max_answers")
         if trainer.args.selection_scope == "micro_batch" and trainer.args.drops_tokens:
             raise ValueError(
                 "ForkReportCallback marks the kept tokens when the answers are recorded, but selection_scope='micro_batch' "
                 "chooses later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
             )
-        self.trainer, self.every_n_steps, self.max_answers = trainer, every_n_steps, max_answers
         trainer.on_rollout = self._note_rollout  # and all its tokens are scored
         self._newest: dict[str, Any] | None = None
         self._probe: dict[str, Any] | None = None
@@ -126,12 +126,11 @@ class ForkReportCallback(TrainerCallback):
     def _take_probe(self) -> None:
         first, path = self.trainer._buffered_inputs[0], self._get_probe_path()
         self._probe = send_to_device(first, "cpu")
-        unfinished = path.with_suffix(".tmp")
+        content = io.BytesIO()
+        torch.save(self._probe, content)
         try:  # a full disk may not cost the run
-            self.folder.mkdir(parents=True, exist_ok=True)
-            torch.save(self._probe, unfinished)
-            os.replace(unfinished, path)
-        except (OSError, RuntimeError) as error:  # torch's own writer raises the second
+            write_whole(path, content.getvalue())
+        except OSError as error:
             text = (
                 f"{path} was not written, so forking/overlap_with_base ends with this run, if it is resumed: {error}"
             )
@@ -188,8 +187,10 @@ class ForkReportCallback(TrainerCallback):
         path = self.folder / f"step-{step}.html"
         names = ("output_dir", "top_entropy_quantile", "token_selection", "selection_scope")
         settings = {"step": step} | {name: getattr(args, name) for name in names}
-        has_plots = all(map(importlib.util.find_spec, ("matplotlib", "wordcloud")))
-        figures = draw_figures(records, summary) if has_plots else {}
+        figures: dict[str, Any] = {}
+        with suppress(UserError):  # the plots are an extra
+            require_plots()
+            figures = draw_figures(records, summary)
         write_page(path, records, f"Forks at step {step}", settings, summary, figures, self.max_answers)
         log_fork_report(self.trainer, step, records, summary, path)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .arguments import ForkingParser, UserError, exit_on_user_error, require
+from .arguments import ForkingParser, UserError, check_at_least, exit_on_user_error, require
 from .forking_grpo_config import ForkingGRPOConfig
 from .settings import count, plan_config, suggest_batch
 
@@ -65,10 +65,7 @@ class LaunchArguments:
     )
 
     def __post_init__(self) -> None:
-        for name in ("num_processes", "num_machines"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, but it is {value}.")
+        check_at_least(1, self, "num_processes", "num_machines")
 
 
 # The folder of examples ------------------------------------------------------------------------------------------------

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers.integrations import TensorBoardCallback
 
 from .analysis import Record
-from .entropy_log import format_table, mark_kept
+from .entropy_log import find_event_writers, format_table, mark_kept
 
 
 _NUM_WORDS = 20
@@ -49,9 +48,8 @@ def log_fork_report(
     for name in ("wandb", "trackio"):
         if name in trainer.args.report_to:
             _log_media(name, step, words, answers, entropies, Path(page))
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
-            _write_events(callback.tb_writer, step, words, answers, entropies)
+    for writer in find_event_writers(trainer):
+        _write_events(writer, step, words, answers, entropies)
 
 
 def _log_media(

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from ..arguments import check_at_least
+
 
 @dataclass(frozen=True)
 class SamplingSettings:
@@ -45,9 +47,7 @@ class SamplingSettings:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_generations", "max_completion_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but it is {getattr(self, name)}.")
+        check_at_least(1, self, "num_generations", "max_completion_length")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, but it is {self.temperature}: an argmax has no entropy.")
         if not 0 < self.top_p <= 1:
@@ -179,21 +179,29 @@ class VllmSampler:
             How to draw.
         eos_token_ids (`list[int]`):
             Tokens that end an answer.
+        gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
+            Share of the GPU's memory for vLLM; the model that scores the answers lies beside it.
         **kwargs:
-            What else vLLM's `LLM` takes. `gpu_memory_utilization` is 0.3 by default: the model that scores the answers
-            lies beside it.
+            What else vLLM's `LLM` takes.
 
     Raises:
         `ImportError`: if vLLM is not installed.
     """
 
-    def __init__(self, model: str, settings: SamplingSettings, eos_token_ids: list[int], **kwargs: Any):
+    def __init__(
+        self,
+        model: str,
+        settings: SamplingSettings,
+        eos_token_ids: list[int],
+        gpu_memory_utilization: float = 0.3,
+        **kwargs: Any,
+    ):
         try:
             from vllm import LLM
         except ImportError as error:
             raise ImportError("use_vllm needs vLLM: pip install trl-forking[vllm]") from error
         self.settings, self.eos_token_ids = settings, eos_token_ids
-        self.engine = LLM(model=model, **{"gpu_memory_utilization": 0.3} | kwargs)
+        self.engine = LLM(model=model, gpu_memory_utilization=gpu_memory_utilization, **kwargs)
 
     def sample(self, prompt_ids: Sequence[Sequence[int]], seed: int) -> list[list[list[int]]]:
         """Draw answers to a batch of prompts; the token that ends an answer belongs to it."""

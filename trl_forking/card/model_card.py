@@ -336,7 +336,7 @@ def _build_metadata(
     other = [tag for tag in _list(kept.pop("tags", None)) if not tag.startswith("base_model:")]
     own = {
         "base_model": None if model["is_local"] else model["base_model"],
-        "datasets": sections.find_dataset_ids(run, config),
+        "datasets": sections.find_dataset_ids(run, yaml.safe_load(config) if config else {}),
         "library_name": "peft" if model["adapter"] else "transformers",
         "model_name": name,
         "pipeline_tag": "image-text-to-text" if model["takes_images"] else "text-generation",

@@ -109,27 +109,27 @@ def find_datasets(run: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     return [names] if isinstance(names, str) else [str(name) for name in names]
 
 
-def find_dataset_ids(run: dict[str, Any], config: str | None) -> list[str]:
+def find_dataset_ids(run: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """
     Find the data sets of a run that can be on the Hub.
 
     Args:
         run (`dict[str, Any]`):
             Facts of the run.
-        config (`str`, *optional*):
-            YAML that repeats the run. A name without an owner is one of a file or of the embedded task there.
+        settings (`dict[str, Any]`):
+            Settings that repeat the run, or nothing. A name without an owner is one of a file or of the embedded task there.
 
     Returns:
         `list[str]`: names of repositories.
 
     Example:
     ```python
-    >>> find_dataset_ids({"names": {}}, "dataset_name: data.jsonl"), find_dataset_ids({"names": {"dataset_name": "imdb"}}, None)
+    >>> find_dataset_ids({"names": {}}, {"dataset_name": "data.jsonl"}), find_dataset_ids({"names": {"dataset_name": "imdb"}}, {})
     ([], ['imdb'])
     ```
     """
     is_given = bool(run["names"].get("dataset_name"))
-    names = find_datasets(run, yaml.safe_load(config) if config else {})
+    names = find_datasets(run, settings)
     return [name for name in names if is_repo_id(name) and ".json" not in name and (is_given or "/" in name)]
 
 
@@ -139,10 +139,9 @@ def find_dataset_ids(run: dict[str, Any], config: str | None) -> list[str]:
 def _describe_model(run: dict[str, Any], settings: dict[str, Any]) -> str:
     model, adapter = run["model"], run["model"]["adapter"]
     base = _describe_base(model, settings)
+    on_hub = find_dataset_ids(run, settings)
     names = [
-        format_link(name, "datasets/")
-        if name in find_dataset_ids(run, yaml.safe_dump(settings))
-        else format_code(name)
+        format_link(name, "datasets/") if name in on_hub else format_code(name)
         for name in find_datasets(run, settings)
     ]
     num_prompts = run["data"]["num_prompts"]
