@@ -20,9 +20,9 @@ INTERPRET := $(if $(filter $(OLDEST_TRL),$(TRL)),TRITON_INTERPRET=1)
 .PHONY: help demo test test-versions test-version quality clean
 
 help:
-	@echo "make demo       train on the embedded task and show the forking tokens (about 3 minutes on 2 cores, offline)"
+	@echo "make demo       train on the built-in task and show the forking tokens (about 3 minutes on 2 cores, offline)"
 	@echo "                flags go through ARGS: make demo ARGS=\"--token-selection low_entropy\""
-	@echo "make test       run the tests: make test ARGS=\"tests/test_quantile.py -k ties\""
+	@echo "make test       run the tests: make test ARGS=\"tests/selection/test_kth_largest.py -k ties\""
 	@echo "                make test TRL=1.15.0 runs them with another TRL, in an environment of its own"
 	@echo "make test-versions  run the tests with the oldest and the newest supported TRL, and write docs/versions.md"
 	@echo "                make test-version TRL=1.15.0 does so with one (1.15 takes an hour without a GPU)"

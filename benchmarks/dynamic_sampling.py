@@ -1,4 +1,4 @@
-"""Dynamic sampling on the embedded task: the same number of steps with and without it.
+"""Dynamic sampling on the built-in task: the same number of steps with and without it.
 
 Per seed the two runs share model, problems, seed of the answers and evaluation. Reported are the share of dead groups
 in what was trained, the accuracy on held-out problems, and what the refilling cost in answers and in time.
@@ -73,14 +73,16 @@ def run(dynamic_sampling: bool, max_steps: int, seed: int, num_problems: int) ->
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     problems = make_countdown_dataset("eval", num_problems=num_problems, seed=seed)
     evaluation = evaluate_countdown(trainer.model, trainer.processing_class, problems, seed=seed)
-    num_groups = sum(NUM_PROMPTS / entry.get("forking/groups_kept", 1.0) for entry in logs)  # every batch was filled
+    num_groups = sum(
+        NUM_PROMPTS / entry.get("forking/informative_groups", 1.0) for entry in logs
+    )  # every batch was filled
     return {
         "dynamic_sampling": dynamic_sampling,
         "seed": seed,
         "accuracy": evaluation.accuracy,
-        "dead_share_trained": statistics.fmean(entry["frac_reward_zero_std"] for entry in logs),
-        "dead_share_before_refilling": statistics.fmean(
-            entry.get("forking/dead_groups", entry["frac_reward_zero_std"]) for entry in logs
+        "zero_variance_share_trained": statistics.fmean(entry["frac_reward_zero_std"] for entry in logs),
+        "zero_variance_share_before_refilling": statistics.fmean(
+            entry.get("forking/zero_variance_groups", entry["frac_reward_zero_std"]) for entry in logs
         ),
         "rounds": statistics.fmean(entry.get("forking/sampling_rounds", 1) for entry in logs),
         "answers": round(num_groups) * NUM_GENERATIONS,
@@ -97,7 +99,9 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "accuracy": [statistics.fmean(entry["accuracy"] for entry in arm) for arm in (off, on)],
         "accuracy_difference": statistics.fmean(differences),
         "standard_error": spread / len(differences) ** 0.5,
-        "dead_share_trained": [statistics.fmean(entry["dead_share_trained"] for entry in arm) for arm in (off, on)],
+        "zero_variance_share_trained": [
+            statistics.fmean(entry["zero_variance_share_trained"] for entry in arm) for arm in (off, on)
+        ],
         "answers_ratio": sum(entry["answers"] for entry in on) / sum(entry["answers"] for entry in off),
         "time_ratio": sum(entry["seconds"] for entry in on) / sum(entry["seconds"] for entry in off),
         "rounds": statistics.fmean(entry["rounds"] for entry in on),

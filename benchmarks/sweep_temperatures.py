@@ -5,7 +5,7 @@
 """
 Sample forks at one temperature and other tokens at another, and draw how the accuracy depends on both.
 
-    python benchmarks/sweep_temperatures.py                                    # the embedded model and task, offline
+    python benchmarks/sweep_temperatures.py                                    # the built-in model and task, offline
     python benchmarks/sweep_temperatures.py --pairs paper --num_problems 256   # one temperature varies, the other is 1
     python benchmarks/sweep_temperatures.py --model Qwen/Qwen3-0.6B --problems problems.jsonl --max_new_tokens 4096
 
@@ -33,13 +33,13 @@ from transformers import (
 )
 
 from trl_forking import countdown
-from trl_forking.arguments import UserError, exit_on_user_error, require
+from trl_forking.data.problems import load_problems
 from trl_forking.decoding import ForkTemperature, check_fork_temperature, compute_entropies
-from trl_forking.math_problems import load_problems
-from trl_forking.math_reward import verify_math
+from trl_forking.rewards.math_reward import verify_math
+from trl_forking.run.user_errors import UserError, exit_on_user_error, require
 
 
-EMBEDDED = "countdown"  # --model and --problems of what comes with the package
+BUILT_IN = "countdown"  # --model and --problems of what comes with the package
 TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FORK_PERCENTILE = 0.8
 
@@ -90,13 +90,13 @@ class EntropyRecorder(LogitsProcessor):
 
 def load_task(name: str, args: argparse.Namespace) -> Task:
     """Load a model and the problems it's to solve: embedded ones, or rows with a question and an answer."""
-    if name == EMBEDDED:
+    if name == BUILT_IN:
         model, tokenizer = countdown.load_countdown_model(), countdown.load_countdown_tokenizer()
     else:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
         model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    if args.problems == EMBEDDED:
+    if args.problems == BUILT_IN:
         rows = countdown.make_countdown_dataset("eval", args.num_problems, seed=args.seed)
         nums, goals = list(rows["nums"]), list(rows["goal"])
         return Task(
@@ -221,13 +221,13 @@ def _plot_curves(axes: Any, sweep: Sweep) -> None:
         ("other tokens, forks at 1", _LINE, "-", lambda cell: cell.fork_temperature == 1.0),
         ("forks, other tokens at 1", _FORK, "-", lambda cell: cell.other_temperature == 1.0),
     ]
-    for label, colour, style, belongs in arms:
+    for label, color, style, belongs in arms:
         cells = sorted(filter(belongs, sweep.cells), key=lambda cell: (cell.fork_temperature, cell.other_temperature))
         if len(cells) > 1:
             temperatures = [max(cell.fork_temperature, cell.other_temperature, key=_distance) for cell in cells]
             heights, errors = [100 * cell.accuracy for cell in cells], [100 * cell.standard_error for cell in cells]
             axes.errorbar(
-                temperatures, heights, errors, label=label, color=colour, linestyle=style, marker="o", ms=4, capsize=3
+                temperatures, heights, errors, label=label, color=color, linestyle=style, marker="o", ms=4, capsize=3
             )
     axes.axvline(1.0, color="black", linewidth=0.5, alpha=0.4)
     axes.set_xscale("log")
@@ -251,10 +251,10 @@ def _plot_grid(axes: Any, sweep: Sweep) -> None:
 
     accuracy = {(cell.fork_temperature, cell.other_temperature): cell.accuracy for cell in sweep.cells}
     values = sorted({fork for fork, _ in accuracy})
-    colours = LinearSegmentedColormap.from_list("accuracy", ["#f6f4ef", _OTHER, _LINE])
+    colors = LinearSegmentedColormap.from_list("accuracy", ["#f6f4ef", _OTHER, _LINE])
     highest = max(accuracy.values())
     rows = [[accuracy[fork, other] for other in values] for fork in values]
-    axes.imshow(rows, origin="lower", cmap=colours, vmin=0, vmax=highest, aspect="auto")
+    axes.imshow(rows, origin="lower", cmap=colors, vmin=0, vmax=highest, aspect="auto")
     for y, fork in enumerate(values):
         for x, other in enumerate(values):
             value = accuracy[fork, other]
@@ -292,8 +292,8 @@ def write_sweeps(sweeps: list[Sweep], args: argparse.Namespace) -> None:
 
 def parse_arguments(args: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=[EMBEDDED], help="models of the Hub or folders (countdown)")
-    parser.add_argument("--problems", default=EMBEDDED, help=".jsonl file with questions and answers (countdown)")
+    parser.add_argument("--model", nargs="+", default=[BUILT_IN], help="models of the Hub or folders (countdown)")
+    parser.add_argument("--problems", default=BUILT_IN, help=".jsonl file with questions and answers (countdown)")
     parser.add_argument("--threshold", type=float, help="nats from which on a token is a fork (80th percentile)")
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES, help="of forks and others")
     parser.add_argument("--pairs", choices=["all", "paper"], default="all", help="paper: one of the two is 1 (all)")
@@ -315,8 +315,8 @@ def check(args: argparse.Namespace) -> None:
     for name, lowest in (("num_problems", 2), ("num_answers", 1), ("max_new_tokens", 1), ("batch_size", 1)):
         if getattr(args, name) < lowest:
             raise UserError(f"--{name} must be {lowest} or more, but it is {getattr(args, name)}.")
-    if EMBEDDED in args.model and args.problems != EMBEDDED:
-        raise UserError("--problems: the embedded model knows the embedded task only: name a model with --model.")
+    if BUILT_IN in args.model and args.problems != BUILT_IN:
+        raise UserError("--problems: the built-in model knows the built-in task only: name a model with --model.")
 
 
 def main(args: list[str] | None = None) -> list[Sweep]:

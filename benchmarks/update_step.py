@@ -1,7 +1,7 @@
 """The update, where dropped tokens are left out: this trainer, TRL's own mask and TRL without a mask.
 
 One process; for each case the three take turns on the same fixed answers, so that a change of the machine's speed meets
-all of them. An update is forward, backward and nothing else: rollouts come from a table and the optimiser is left out.
+all of them. An update is forward, backward and nothing else: rollouts come from a table and the optimizer is left out.
 Shapes keep the proportions of Qwen3-0.6B or Qwen3-8B (layers, hidden, vocabulary scaled together on a CPU; full size and
 bfloat16 on a GPU); weights are random. The scoring pass that finds the entropies is timed on its own.
 
@@ -51,7 +51,7 @@ class Case:
 
     shape: str = "Qwen3-0.6B"
     rho: float = 0.2
-    dead_share: float = 0.0
+    zero_variance_share: float = 0.0
     completion_length: int = 256
     num_answers: int = 16
 
@@ -93,7 +93,7 @@ class FixedAnswers:
         lengths[0] = case.completion_length
         self.answers = [torch.randint(3, vocabulary, (n,), generator=generator).tolist() for n in lengths.tolist()]
         self.prompt = torch.randint(3, vocabulary, (PROMPT_LENGTH,), generator=generator).tolist()
-        self.num_dead = round(case.dead_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS
+        self.num_dead = round(case.zero_variance_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS
 
     def roll_out(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
         return {"prompt_ids": [self.prompt] * len(prompts), "completion_ids": self.answers, "logprobs": None}
@@ -136,7 +136,7 @@ def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM, micro_batch: i
     return trainer
 
 
-def synchronise() -> float:
+def synchronize() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -150,9 +150,9 @@ class ScoringClock:
         trainer._score_rollout = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        start = synchronise()
+        start = synchronize()
         entropies = self._score(*args, **kwargs)
-        self.seconds += synchronise() - start
+        self.seconds += synchronize() - start
         return entropies
 
 
@@ -196,12 +196,12 @@ def run_update(trainer: Any, case: Case) -> dict[str, float]:
     rows = list(trainer.train_dataset.select(range(case.num_answers)))
     first = trainer._prepare_inputs(rows)  # scores and splits; the first micro-batch comes back
     with PeakMemory() as memory:
-        start = synchronise()
+        start = synchronize()
         for step in range(trainer.args.gradient_accumulation_steps):
             trainer._step = step
             inputs = first if step == 0 else trainer._prepare_inputs(rows)
             trainer.accelerator.backward(trainer.compute_loss(trainer.model, inputs))
-        seconds = synchronise() - start
+        seconds = synchronize() - start
     if clock:
         trainer._score_rollout = clock._score
     return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": memory.bytes}
@@ -212,9 +212,9 @@ def measure_rate(device: str, dtype: torch.dtype) -> float:
     left, right = (torch.randn(2048, 2048, device=device, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(10):
-        start = synchronise()
+        start = synchronize()
         left @ right
-        seconds.append(synchronise() - start)
+        seconds.append(synchronize() - start)
     return 2 * 2048**3 / statistics.median(seconds[3:])
 
 
@@ -225,7 +225,8 @@ def compute_floor(case: Case, model: Qwen3ForCausalLM, rate: float) -> float:
     """
     answers = FixedAnswers(case, model.config.vocab_size).answers
     live = [
-        len(ids) for ids in answers[round(case.dead_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS :]
+        len(ids)
+        for ids in answers[round(case.zero_variance_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS :]
     ]
     backbone = sum(p.numel() for name, p in model.named_parameters() if "layers." in name)
     head = model.get_output_embeddings().weight.numel()
@@ -262,10 +263,10 @@ def measure(case: Case, repeats: int, scale_down: bool, micro_batch: int) -> dic
 
 CASES = (
     [Case(rho=rho) for rho in (0.1, 0.2, 0.5, 1.0)]
-    + [Case(dead_share=share) for share in (0.25, 0.5)]
+    + [Case(zero_variance_share=share) for share in (0.25, 0.5)]
     + [Case(completion_length=1024, num_answers=8), Case(completion_length=4096, num_answers=4)]
-    + [Case(shape="Qwen3-8B", dead_share=share) for share in (0.0, 0.5)]
-    + [Case(shape="Qwen3-0.6B, equal shares", dead_share=share) for share in (0.0, 0.5)]
+    + [Case(shape="Qwen3-8B", zero_variance_share=share) for share in (0.0, 0.5)]
+    + [Case(shape="Qwen3-0.6B, equal shares", zero_variance_share=share) for share in (0.0, 0.5)]
     + [Case(shape="LM head of Qwen3-0.6B", num_answers=4)]
 )
 
@@ -280,7 +281,7 @@ def format_row(case: Case, result: dict[str, dict[str, float]]) -> str:
     """Seconds of the update; ratios are TRL's mask over this trainer, of memory this trainer over TRL's mask."""
     ours, mask, plain = result["forking"], result["TRL's mask"], result["TRL, no mask"]
     return (
-        f"| {case.shape} | {case.rho:g} | {case.dead_share:g} | {case.completion_length} | {plain['update']:.2f} s | "
+        f"| {case.shape} | {case.rho:g} | {case.zero_variance_share:g} | {case.completion_length} | {plain['update']:.2f} s | "
         f"{mask['update']:.2f} s | {ours['update']:.2f} s | {ours['scoring']:.2f} s | "
         f"{mask['update'] / ours['update']:.2f} | {mask['update'] / (ours['update'] + ours['scoring']):.2f} | "
         f"{ours['peak_bytes'] / mask['peak_bytes']:.2f} | {ours['floor']:.2f} s |"
@@ -302,11 +303,11 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
             position + 0.2, mask / (ours["update"] + ours["scoring"]), 0.38, color="#d1495b", label="with scoring"
         )
         labels.append(
-            f"{case['shape']}, {case['rho']:g}, dead {case['dead_share']:g}, {case['completion_length']} tokens"
+            f"{case['shape']}, {case['rho']:g}, dead {case['zero_variance_share']:g}, {case['completion_length']} tokens"
         )
     axes.set_yticks(range(len(results)), labels)
     axes.invert_yaxis()
-    axes.axvline(1.0, color="grey", linewidth=1)
+    axes.axvline(1.0, color="gray", linewidth=1)
     axes.set_xlabel("times faster than TRL's own mask, same run")
     handles, names = axes.get_legend_handles_labels()
     axes.legend(handles[:2], names[:2], frameon=False)

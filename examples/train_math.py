@@ -3,7 +3,7 @@
 # dependencies = ["trl-forking[math,peft]", "gguf"]
 # ///
 """
-Train a language model on maths problems, with gradient on its forking tokens only.
+Train a language model on math problems, with gradient on its forking tokens only.
 
     python examples/train_math.py --config examples/train_math.yaml
     accelerate launch examples/train_math.py --config examples/train_math.yaml --top_entropy_quantile 0.1
@@ -22,19 +22,20 @@ from trl import ModelConfig, ScriptArguments, get_peft_config, get_quantization_
 from trl.rewards import get_soft_overlong_punishment
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
-from trl_forking.arguments import ForkingParser, UserError, exit_on_user_error, require
 from trl_forking.card.model_card import set_aside_other_run
 from trl_forking.card.run_files import write_config
-from trl_forking.hub_errors import PushError
-from trl_forking.launch import LaunchArguments, choose_config_class
-from trl_forking.math_problems import END_OF_TEXT, drop_long_prompts, load_problems
-from trl_forking.math_reward import math_reward
-from trl_forking.progress import find_last_complete, resolve_checkpoint
-from trl_forking.run_folder import FullDiskError
-from trl_forking.settings import check_num_processes, describe_batch, format_settings
+from trl_forking.commands.arguments import ForkingParser
+from trl_forking.commands.grpo import LaunchArguments, choose_config_class
+from trl_forking.commands.settings import check_num_processes, describe_batch, format_settings
+from trl_forking.data.problems import END_OF_TEXT, drop_long_prompts, load_problems
+from trl_forking.hub.errors import PushError
+from trl_forking.rewards.math_reward import math_reward
+from trl_forking.run.resume import find_last_complete, resolve_checkpoint
+from trl_forking.run.run_folder import FullDiskError
+from trl_forking.run.user_errors import UserError, exit_on_user_error, require
 
 
-EMBEDDED = "countdown"  # dataset_name and model_name_or_path of the task that comes with the package
+BUILT_IN = "countdown"  # dataset_name and model_name_or_path of the task that comes with the package
 
 
 @dataclass
@@ -57,8 +58,8 @@ def check(script_args: MathArguments, training_args: ForkingGRPOConfig, model_ar
         raise UserError(f"{source}: model_name_or_path is missing: give a model of the Hub or a folder.")
     if not script_args.dataset_name:
         raise UserError(f"{source}: dataset_name is missing: give a data set of the Hub or a .jsonl file.")
-    if (script_args.dataset_name == EMBEDDED) != (model_args.model_name_or_path == EMBEDDED):
-        raise UserError(f"{source}: the embedded model knows the embedded task only: set both names to {EMBEDDED}.")
+    if (script_args.dataset_name == BUILT_IN) != (model_args.model_name_or_path == BUILT_IN):
+        raise UserError(f"{source}: the built-in model knows the built-in task only: set both names to {BUILT_IN}.")
     longest = training_args.max_completion_length
     if not 0 <= script_args.soft_overlong_cache <= longest:
         raise UserError(f"{source}: soft_overlong_cache must be 0 to {longest} (max_completion_length).")
@@ -70,7 +71,7 @@ def check(script_args: MathArguments, training_args: ForkingGRPOConfig, model_ar
 def check_packages(args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> None:
     """Refuse what this machine can't do for want of a package."""
     needed = {
-        "math_verify": (args.dataset_name != EMBEDDED, "trl-forking[math]"),
+        "math_verify": (args.dataset_name != BUILT_IN, "trl-forking[math]"),
         "peft": (model_args.use_peft, "trl-forking[peft]"),
         "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "bitsandbytes"),
         "vllm": (training_args.use_vllm, "trl-forking[vllm]"),
@@ -94,7 +95,7 @@ def find_checkpoint(args: ForkingGRPOConfig) -> str | bool | None:
 
 
 def load_tokenizer(args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> Any:
-    if model_args.model_name_or_path == EMBEDDED:
+    if model_args.model_name_or_path == BUILT_IN:
         return countdown.load_countdown_tokenizer()
     kwargs = {"gguf_file": args.gguf_file} if args.gguf_file else {"revision": model_args.model_revision}
     kwargs |= {"padding_side": "left", "truncation_side": "left", "trust_remote_code": training_args.trust_remote_code}
@@ -110,7 +111,7 @@ def load_tokenizer(args: MathArguments, training_args: ForkingGRPOConfig, model_
 def load_model(gguf_file: str | None, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> dict:
     """Return the trainer's `model` and what goes with it; the trainer itself loads any model of the Hub but GGUF."""
     name, kwargs = model_args.model_name_or_path, {"dtype": model_args.dtype, "revision": model_args.model_revision}
-    if name == EMBEDDED:
+    if name == BUILT_IN:
         return {"model": countdown.load_countdown_model()}
     if gguf_file:  # packed weights can be neither trained nor saved
         kwargs |= {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True)}
@@ -134,7 +135,7 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
         checkpoint = find_checkpoint(training_args)
         settings = format_settings(script_args, training_args, model_args)  # before loading changes them
         tokenizer = load_tokenizer(script_args, training_args, model_args)
-        if script_args.dataset_name == EMBEDDED:
+        if script_args.dataset_name == BUILT_IN:
             reward: Any = countdown.countdown_reward
             problems = countdown.make_countdown_dataset("train", countdown.NUM_PROBLEMS["train"], training_args.seed)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
-from .selection import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES, TOKEN_SELECTIONS
+from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES, TOKEN_SELECTIONS
 
 
 @dataclass

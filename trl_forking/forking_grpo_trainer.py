@@ -15,7 +15,12 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import get_config_model_id
 
 from .card.model_card import create_card, record_run, warning_of_failure
-from .checks import (
+from .forking_grpo_config import ForkingGRPOConfig
+from .hub.push import PushMixin, prepare_push
+from .rollout.dynamic_sampling import DynamicSampler, FilledRollout, find_informative_groups
+from .rollout.prompt_stream import ResumableSampler
+from .rollout.tape import Answer, RolloutTape, StopAfterRewards
+from .run.checks import (
     check_entropies,
     check_fused_head,
     check_num_prompts,
@@ -26,23 +31,18 @@ from .checks import (
     keep_4_bit_weights,
     make_bias_finite,
 )
-from .dynamic_sampling import DynamicSampler, FilledRollout, find_useful_groups
-from .entropy_log import CompletionsWriter, build_entropy_columns
-from .forking_grpo_config import ForkingGRPOConfig
-from .hub import PushMixin, prepare_push
-from .kept_tokens import KeptTokens
-from .metrics import compute_selection_metrics, correct_clip_ratios, find_clipped
-from .progress import load_progress, mark_incomplete, resolve_checkpoint, save_progress
-from .prompt_stream import ResumableSampler
-from .rollout_tape import Answer, RolloutTape, RoundRecorded
-from .selection import (
+from .run.completions_table import CompletionsWriter, build_entropy_columns
+from .run.resume import load_progress, mark_incomplete, resolve_checkpoint, save_progress
+from .selection.metrics import compute_selection_metrics, correct_clip_ratios, find_clipped
+from .selection.token_counts import TokenCounts
+from .selection.tokens import (
     NORMALIZER_EXTENT,
     compute_loss_weights,
     round_entropies,
     select_tokens,
     select_tokens_per_sequence,
 )
-from .sparse_update import find_obstacle, score_only
+from .update.sparse_update import find_obstacle, score_only
 
 
 logger = get_logger(__name__)
@@ -56,7 +56,7 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
     Trainer for GRPO on the tokens where the reasoning forks, from
     [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
-    It maximises Eq. 6 of the paper (version 2),
+    It maximizes Eq. 6 of the paper (version 2),
 
     $$
     \frac{1}{\sum_i \sum_t m_t^i} \sum_i \sum_t m_t^i
@@ -141,7 +141,7 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         self._observer: ScoreObserver | None = None
         self._chosen: torch.Tensor | None = None
         self._selection_metrics: dict[str, dict[str, float]] = {"train": {}, "eval": {}}
-        self._kept_tokens, self._resumed_at, self._is_recorded = KeptTokens(), list[int](), False
+        self._token_counts, self._resumed_at, self._is_recorded = TokenCounts(), list[int](), False
         self.on_rollout: Callable[[dict[str, Any], list[dict[str, Any]], torch.Tensor], None] | None = None
         if args.drops_tokens and args.loss_normalizer == "kept" and NORMALIZER_EXTENT[args.loss_type] is None:
             logger.warning(
@@ -242,12 +242,12 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         if rewards_per_func is None:
             rewards_per_func = super()._calculate_rewards(inputs, *args)
         self._rewards_per_func = rewards_per_func
-        self._useful_groups = find_useful_groups(
+        self._useful_groups = find_informative_groups(
             rewards_per_func, self.reward_weights, self._group_size, self.multi_objective_aggregation
         )
         if self._tape.is_recording:
             self._tape.rewards_per_func = rewards_per_func
-            raise RoundRecorded
+            raise StopAfterRewards
         return rewards_per_func
 
     def _fill_rollout(self) -> FilledRollout:
@@ -267,7 +267,7 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
             logger.warning_once(
                 "Dynamic sampling ran out of rounds or prompts: groups with equal rewards are left, which train nothing. "
                 "Choose prompts of middling difficulty, or raise num_generations or dynamic_sampling_max_rounds. (Said "
-                "once; forking/groups_kept and forking/sampling_rounds show how often.)"
+                "once; forking/informative_groups and forking/sampling_rounds show how often.)"
             )
         return rollout
 
@@ -290,7 +290,7 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
         checkpoint = resolve_checkpoint(resume_from_checkpoint, self.args.output_dir)
         if self._sampler is not None:
             self._sampler.stream.restart()
-        self._kept_tokens, self._resumed_at = KeptTokens(), []
+        self._token_counts, self._resumed_at = TokenCounts(), []
         output = super().train(checkpoint, *args, **kwargs)
         if self.is_world_process_zero():
             with warning_of_failure():
@@ -383,7 +383,7 @@ class ForkingGRPOTrainer(PushMixin, GRPOTrainer):
             )
         if args.drops_tokens and self._mode == "train":
             size = max(len(self._tokenizer), self.model.config.get_text_config().vocab_size)
-            self._kept_tokens.add(batch["completion_ids"], counted, kept, size, self._reduce)
+            self._token_counts.add(batch["completion_ids"], counted, kept, size, self._reduce)
         batch["kept"], batch["counted"] = kept, counted
         batch["batch_weight"] = torch.tensor(max(num_tokens, 1) / max(num_kept, 1), device=kept.device)
         self._selection_metrics[self._mode] = compute_selection_metrics(

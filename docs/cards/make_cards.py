@@ -18,7 +18,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
-from trl_forking.launch import load_script
+from trl_forking.commands.grpo import load_script
 
 
 CARDS = Path(__file__).parent

@@ -1,12 +1,12 @@
 """Looking at the forks: what a model answers, and how sure it is at every token."""
 
-from ..token_texts import TokenTexts
+from ..data.prompts import load_prompts, verify_solution
+from ..writing.token_texts import TokenTexts
 from .collect import collect
 from .hes import compute_hes
 from .models import load_model
-from .prompts import load_prompts, verify_solution
 from .records import (
-    Record,
+    ScoredAnswer,
     clear_records,
     find_missing_shards,
     iterate_records,
@@ -22,7 +22,7 @@ from .statistics import summarize
 
 
 __all__ = [
-    "Record",
+    "ScoredAnswer",
     "TokenScores",
     "TokenTexts",
     "clear_records",

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..token_texts import TokenTexts
+from ..writing.token_texts import TokenTexts
 from .hes import compute_hes
-from .records import Record, clear_records, find_missing_shards, read_settings, write_settings, write_shard
+from .records import ScoredAnswer, clear_records, find_missing_shards, read_settings, write_settings, write_shard
 from .sampling import Sampler, SamplingSettings, build_sampler, derive_seed, find_eos_token_ids
 from .scoring import TokenScores, compute_token_scores
 
@@ -234,7 +234,7 @@ class _Worker:
         self.texts = TokenTexts(tokenizer)
         self.eos_token_ids = find_eos_token_ids(model, tokenizer)
 
-    def answer(self, rows: list[dict[str, Any]], first_index: int, seed: int) -> list[Record]:
+    def answer(self, rows: list[dict[str, Any]], first_index: int, seed: int) -> list[ScoredAnswer]:
         """Build the records of a batch that begins with prompt `first_index`."""
         prompts = [encode_prompt(row["prompt"], self.tokenizer) for row in rows]
         empty = next((index for index, (_, ids) in enumerate(prompts, first_index) if not ids), None)
@@ -263,11 +263,11 @@ class _Worker:
         prompt_ids: list[int],
         token_ids: list[int],
         scores: TokenScores,
-    ) -> Record:
+    ) -> ScoredAnswer:
         completion = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         reward = None if self.verifier is None else self.verifier(row, completion)
         ended = bool(token_ids) and token_ids[-1] in self.eos_token_ids
-        return Record(
+        return ScoredAnswer(
             prompt_index=prompt_index,
             answer_index=answer_index,
             prompt=prompt,

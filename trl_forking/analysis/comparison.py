@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import PERCENTILES
+from ..selection.metrics import PERCENTILES
 from .forks import join_entropies, rank_tokens, select_forks
 from .statistics import compute_percentiles, to_json_number
 
@@ -87,7 +87,7 @@ def compute_change_by_bin(
     Compute the mean change of entropy in bins of base entropy that hold equally many tokens each.
 
     Tokens are sorted by base entropy, lowest first, and cut into \\( 1 / \text{bin\_width} \\) bins. Equal entropies are
-    spread by the rule for ties, not by their place in the text, so that many zeros do not favour the first answers.
+    spread by the rule for ties, not by their place in the text, so that many zeros do not favor the first answers.
 
     Source: the figure of changes by 5 %-bins in [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..selection import compute_budget, compute_tie_keys, round_entropies
+from ..selection.tokens import compute_budget, compute_tie_keys, round_entropies
 
 
 def check_share(top_entropy_quantile: float) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..selection import compute_budget
+from ..selection.tokens import compute_budget
 
 
 def compute_hes(entropies: np.ndarray, share: float = 0.005) -> float:

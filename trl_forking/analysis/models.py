@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..arguments import require
+from ..run.user_errors import require
 
 
 if TYPE_CHECKING:

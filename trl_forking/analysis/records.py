@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Record:
+class ScoredAnswer:
     r"""
     One answer and what a model thinks of it. `T` tokens, `K` alternatives, `P` tokens of the prompt.
 
@@ -61,9 +61,9 @@ class Record:
     Example:
     ```python
     >>> import numpy as np
-    >>> from trl_forking.analysis import Record
+    >>> from trl_forking.analysis import ScoredAnswer
     >>> sure, unsure = np.array([0.0], np.float32), np.array([1.5], np.float32)
-    >>> record = Record(
+    >>> record = ScoredAnswer(
     ...     prompt_index=0, answer_index=0, prompt="1 + 1 =", token_ids=np.array([5]), tokens=[" 2"],
     ...     entropies=unsure, logprobs=sure, top_tokens=[[]], top_logprobs=np.zeros((1, 0)), reward=1.0,
     ... )
@@ -154,7 +154,7 @@ def write_settings(folder: str | Path, settings: dict[str, Any]) -> None:
     os.replace(partial, path / "run.json")
 
 
-def write_shard(folder: str | Path, shard: int, records: Sequence[Record]) -> None:
+def write_shard(folder: str | Path, shard: int, records: Sequence[ScoredAnswer]) -> None:
     """
     Write a shard, all of it or nothing.
 
@@ -163,7 +163,7 @@ def write_shard(folder: str | Path, shard: int, records: Sequence[Record]) -> No
             Folder of a collection, with its settings.
         shard (`int`):
             Number of the shard, from 0.
-        records (`Sequence[Record]`):
+        records (`Sequence[ScoredAnswer]`):
             Its answers.
 
     Example:
@@ -190,14 +190,14 @@ def _to_plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def write_records(folder: str | Path, records: Sequence[Record], settings: dict[str, Any] | None = None) -> None:
+def write_records(folder: str | Path, records: Sequence[ScoredAnswer], settings: dict[str, Any] | None = None) -> None:
     """
     Write a whole collection at once, in place of what the folder held.
 
     Args:
         folder (`str` or `Path`):
             Folder to write to.
-        records (`Sequence[Record]`):
+        records (`Sequence[ScoredAnswer]`):
             Answers.
         settings (`dict`, *optional*):
             Settings to write into `run.json`.
@@ -293,7 +293,7 @@ def find_missing_shards(folder: str | Path) -> list[int]:
     return [shard for shard in range(num_shards) if not _get_shard_path(folder, shard).is_file()]
 
 
-def iterate_records(folder: str | Path) -> Iterator[Record]:
+def iterate_records(folder: str | Path) -> Iterator[ScoredAnswer]:
     """
     Read the answers of a finished collection one after the other; one shard is in memory at a time.
 
@@ -302,7 +302,7 @@ def iterate_records(folder: str | Path) -> Iterator[Record]:
             Folder of a collection.
 
     Returns:
-        `Iterator[Record]`: in the order of prompt and answer.
+        `Iterator[ScoredAnswer]`: in the order of prompt and answer.
 
     Raises:
         `ValueError`: if there is no collection, or shards are missing.
@@ -328,14 +328,14 @@ def iterate_records(folder: str | Path) -> Iterator[Record]:
         yield from _read_shard(_get_shard_path(folder, shard))
 
 
-def read_records(folder: str | Path) -> list[Record]:
+def read_records(folder: str | Path) -> list[ScoredAnswer]:
     """
     Read all answers of a finished collection.
 
     Args, order and errors are those of [`iterate_records`].
 
     Returns:
-        `list[Record]`.
+        `list[ScoredAnswer]`.
 
     Example:
     ```python
@@ -361,19 +361,19 @@ _ARRAY_TYPES: dict[str, Any] = {
 }
 
 
-def _read_shard(path: Path) -> Iterator[Record]:
+def _read_shard(path: Path) -> Iterator[ScoredAnswer]:
     import pyarrow.parquet as pq
 
-    names = [field.name for field in fields(Record)]
+    names = [field.name for field in fields(ScoredAnswer)]
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=16, columns=names):
             for row in batch.to_pylist():
                 yield _build_record(row)
 
 
-def _build_record(row: dict[str, Any]) -> Record:
+def _build_record(row: dict[str, Any]) -> ScoredAnswer:
     for name, dtype in _ARRAY_TYPES.items():
         row[name] = None if row[name] is None else np.array(row[name], dtype)
     num_alternatives = len(row["top_tokens"][0]) if row["top_tokens"] else 0
     row["top_logprobs"] = np.array(row["top_logprobs"], np.float32).reshape(len(row["tokens"]), num_alternatives)
-    return Record(**row)
+    return ScoredAnswer(**row)

@@ -14,23 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from ..selection import compute_budget
+from ..selection.tokens import compute_budget
 from .forks import check_share
-from .records import Record
+from .records import ScoredAnswer
 from .report_data import build_report_data, dump_json
 from .statistics import describe, format_percent
 
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
 
-_TEMPLATES = Path(__file__).parent.parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("report_data.js", "report_tokens.js", "report_card.js", "report.js")
 # A token takes about 40 bytes with five alternatives: a page stays at about 20 MB.
 _MAX_TOKENS = 500_000
 
 
 def build_report(
-    records: Sequence[Record],
+    records: Sequence[ScoredAnswer],
     *,
     title: str,
     settings: Mapping[str, Any],
@@ -48,7 +48,7 @@ def build_report(
     writes as text, and the page's policy allows that one script and no network.
 
     Args:
-        records (sequence of [`Record`]):
+        records (sequence of [`ScoredAnswer`]):
             Answers; the page has the first of them, up to `max_answers` and half a million tokens, and says so.
         title (`str`):
             Heading.
@@ -107,14 +107,14 @@ def build_report(
     )
 
 
-def write_report(path: str | Path, records: Sequence[Record], **parts: Any) -> None:
+def write_report(path: str | Path, records: Sequence[ScoredAnswer], **parts: Any) -> None:
     """
     Write the page of [`build_report`], all of it or nothing.
 
     Args:
         path (`str` or `Path`):
             File to write; its folder is made.
-        records (sequence of [`Record`]):
+        records (sequence of [`ScoredAnswer`]):
             Answers.
         parts (`Any`):
             The other arguments of [`build_report`].
@@ -135,17 +135,17 @@ def write_report(path: str | Path, records: Sequence[Record], **parts: Any) -> N
     os.replace(partial, path)
 
 
-def _choose_records(records: Sequence[Record], max_answers: int) -> Sequence[Record]:
+def _choose_records(records: Sequence[ScoredAnswer], max_answers: int) -> Sequence[ScoredAnswer]:
     chosen = records[:max_answers]
     ends = np.cumsum([len(record.tokens) for record in chosen])
     return chosen[: max(1, int(np.searchsorted(ends, _MAX_TOKENS, side="right")))]
 
 
-def _count_tokens(records: Sequence[Record]) -> int:
+def _count_tokens(records: Sequence[ScoredAnswer]) -> int:
     return sum(len(record.tokens) for record in records)
 
 
-def _describe_part(shown: Sequence[Record], records: Sequence[Record]) -> str:
+def _describe_part(shown: Sequence[ScoredAnswer], records: Sequence[ScoredAnswer]) -> str:
     if len(shown) == len(records):
         return ""
     return (
@@ -154,7 +154,7 @@ def _describe_part(shown: Sequence[Record], records: Sequence[Record]) -> str:
     )
 
 
-def _build_share(shown: Sequence[Record], top_entropy_quantile: float) -> dict[str, Any]:
+def _build_share(shown: Sequence[ScoredAnswer], top_entropy_quantile: float) -> dict[str, Any]:
     percent = float(Fraction(str(top_entropy_quantile)) * 100)
     num_kept = compute_budget(_count_tokens(shown), top_entropy_quantile)
     return {"percent": percent, "label": f"{percent:g} %", "num_kept": num_kept}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .forks import rank_tokens
-from .records import Record
+from .records import ScoredAnswer
 
 
 # Nats at which the next darker shade begins: the same on every page, so that pages can be compared.
@@ -41,7 +41,7 @@ def dump_json(value: Any) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def build_report_data(records: Sequence[Record]) -> dict[str, Any]:
+def build_report_data(records: Sequence[ScoredAnswer]) -> dict[str, Any]:
     """
     Build the part of a report's data that holds the answers.
 
@@ -49,7 +49,7 @@ def build_report_data(records: Sequence[Record]) -> dict[str, Any]:
     thousandths of a nat.
 
     Args:
-        records (sequence of [`Record`]):
+        records (sequence of [`ScoredAnswer`]):
             Answers on the page.
 
     Returns:
@@ -94,7 +94,7 @@ def build_report_data(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _describe_answer(record: Record, prompts: dict[str, int]) -> dict[str, Any]:
+def _describe_answer(record: ScoredAnswer, prompts: dict[str, int]) -> dict[str, Any]:
     verdicts = {True: "right", False: "wrong", None: "unknown"}
     return {
         "prompt": prompts.setdefault(record.prompt, len(prompts)),
@@ -118,7 +118,7 @@ def _number(texts: Iterable[str], vocabulary: dict[str, int]) -> np.ndarray:
     return np.array([vocabulary.setdefault(text, len(vocabulary)) for text in texts], dtype=np.int64)
 
 
-def _number_alternatives(record: Record, num_alternatives: int, vocabulary: dict[str, int]) -> np.ndarray:
+def _number_alternatives(record: ScoredAnswer, num_alternatives: int, vocabulary: dict[str, int]) -> np.ndarray:
     ids: np.ndarray = np.zeros((len(record.tokens), num_alternatives), dtype=np.int64)
     for row, texts in zip(ids, record.top_tokens, strict=True):
         texts = texts[:num_alternatives]
@@ -126,7 +126,7 @@ def _number_alternatives(record: Record, num_alternatives: int, vocabulary: dict
     return ids
 
 
-def _pad_alternatives(record: Record, num_alternatives: int) -> np.ndarray:
+def _pad_alternatives(record: ScoredAnswer, num_alternatives: int) -> np.ndarray:
     padded = np.full((len(record.tokens), num_alternatives), np.nan)
     if len(record.tokens):
         logprobs = np.asarray(record.top_logprobs)[:, :num_alternatives]
@@ -134,7 +134,7 @@ def _pad_alternatives(record: Record, num_alternatives: int) -> np.ndarray:
     return padded
 
 
-def _find_drawn(record: Record, num_alternatives: int) -> np.ndarray:
+def _find_drawn(record: ScoredAnswer, num_alternatives: int) -> np.ndarray:
     """Place of the drawn token among the alternatives, 255 where it is none of them."""
     # A record has no ids of the alternatives, and a part of a character has another text there than in the answer:
     # the probability tells which one was drawn, and the text decides where two are equally probable.
@@ -146,7 +146,7 @@ def _find_drawn(record: Record, num_alternatives: int) -> np.ndarray:
     return places
 
 
-def _get_kept(record: Record) -> np.ndarray:
+def _get_kept(record: ScoredAnswer) -> np.ndarray:
     return np.zeros(len(record.tokens), bool) if record.kept is None else np.asarray(record.kept, bool)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..arguments import check_at_least
+from ..run.user_errors import check_at_least
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def find_eos_token_ids(model: Any, tokenizer: Any) -> list[int]:
 
 def derive_seed(*numbers: int) -> int:
     """
-    Derive a seed from several numbers, so that neighbouring ones give unrelated seeds.
+    Derive a seed from several numbers, so that neighboring ones give unrelated seeds.
 
     Example:
     ```python

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import find_backbone, get_causal_model
-from ..sparse_update import depends_on_length
+from ..run.checks import find_backbone, get_causal_model
+from ..update.sparse_update import depends_on_length
 
 
 # Numbers in a chunk of logits: 128 MiB in fp32, of which up to four copies exist at a time.

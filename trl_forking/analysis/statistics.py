@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..selection import compute_budget
+from ..selection.tokens import compute_budget
 from .forks import check_share, join_entropies, select_forks
-from .records import Record
+from .records import ScoredAnswer
 
 
 NEAR_ZERO = 0.01  # nats; half of the paper's tokens are below
@@ -269,7 +269,7 @@ def to_json_number(value: float) -> float | None:
 
 
 def summarize(
-    records: Sequence[Record],
+    records: Sequence[ScoredAnswer],
     top_entropy_quantile: float = 0.2,
     min_count: int = MIN_COUNT,
     num_listed_tokens: int = 100,
@@ -278,7 +278,7 @@ def summarize(
     Summarize a collection: all figures of `analyze`, ready for JSON.
 
     Args:
-        records (sequence of [`Record`]):
+        records (sequence of [`ScoredAnswer`]):
             Answers.
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of forks, \\( \rho \\), a fraction in (0, 1].
@@ -344,7 +344,7 @@ def _summarize_distribution(entropies: np.ndarray) -> dict[str, Any]:
 
 
 def _summarize_tokens(
-    records: Sequence[Record], entropies: np.ndarray, min_count: int, num_listed_tokens: int
+    records: Sequence[ScoredAnswer], entropies: np.ndarray, min_count: int, num_listed_tokens: int
 ) -> dict[str, Any]:
     token_ids = np.concatenate([np.zeros(0, dtype=np.int64), *(record.token_ids for record in records)])
     tokens = [token for record in records for token in record.tokens]
@@ -368,7 +368,9 @@ def _tabulate_answer_parts(
     return compute_group_table(np.array(parts, dtype=np.int64), names, entropies, forks)
 
 
-def _tabulate_correctness(records: Sequence[Record], entropies: np.ndarray, forks: np.ndarray) -> list[dict[str, Any]]:
+def _tabulate_correctness(
+    records: Sequence[ScoredAnswer], entropies: np.ndarray, forks: np.ndarray
+) -> list[dict[str, Any]]:
     kinds = {True: "right", False: "wrong", None: "unknown"}
     correctness = [record.is_correct for record in records]
     present = [kind for kind in kinds if kind in correctness]
@@ -378,7 +380,7 @@ def _tabulate_correctness(records: Sequence[Record], entropies: np.ndarray, fork
 
 
 def _tabulate_sentence_positions(
-    records: Sequence[Record], entropies: np.ndarray, forks: np.ndarray
+    records: Sequence[ScoredAnswer], entropies: np.ndarray, forks: np.ndarray
 ) -> list[dict[str, Any]]:
     positions = [
         position for record in records for position in find_sentence_positions(record.tokens, record.is_truncated)

@@ -31,12 +31,12 @@ _BEGIN = (
 )
 _END = "<!-- trl-forking: end mark -->"
 _HEADINGS = ("Quick start", "Results", "Training procedure", "Limits", "Citations")
-_TEMPLATE = Path(__file__).parent.parent / "templates" / "model_card.md"
+_TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 
 
 def create_card(trainer: Any, **names: Any) -> None:
     """
-    Record the facts of a run in its folder and make its card; for the main process.
+    ScoredAnswer the facts of a run in its folder and make its card; for the main process.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
@@ -69,7 +69,7 @@ def warning_of_failure() -> Iterator[None]:
 
 def record_run(trainer: Any, **names: Any) -> None:
     """
-    Record the facts of a run in its folder; for the main process.
+    ScoredAnswer the facts of a run in its folder; for the main process.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):

@@ -113,7 +113,7 @@ def write_config(folder: str | Path, text: str) -> None:
         folder (`str` or `Path`):
             Folder of the run.
         text (`str`):
-            YAML, as [`~trl_forking.settings.format_settings`] writes it. Tokens are left out.
+            YAML, as [`~trl_forking.commands.settings.format_settings`] writes it. Tokens are left out.
 
     Example:
     ```python

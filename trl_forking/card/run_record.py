@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from ..forking_grpo_config import ForkingGRPOConfig
+from ..writing.markdown import is_repo_id
 from .changed_settings import find_changed_settings, make_plain, shorten_path
-from .markdown import is_repo_id
 from .run_files import FORMAT
 
 
@@ -21,7 +21,7 @@ _COLUMNS = (
     *("reward", "reward_std", "entropy", "loss", "grad_norm", "frac_reward_zero_std", "num_tokens"),
     *("completions/mean_length", "completions/clipped_ratio"),
     *("forking/threshold", "forking/kept_fraction", "forking/counted_fraction", "forking/entropy_share"),
-    *("forking/dead_groups", "forking/groups_kept", "forking/sampled_reward"),
+    *("forking/zero_variance_groups", "forking/informative_groups", "forking/sampled_reward"),
 )
 _PACKAGES = ("trl-forking", "trl", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 
@@ -210,7 +210,7 @@ def _name_tokens(trainer: Any) -> dict[str, Any] | None:
     """Name the forking tokens; other selections have none."""
     if not trainer.args.drops_tokens or trainer.args.token_selection != "high_entropy":
         return None
-    tokenizer, counts = trainer._tokenizer, trainer._kept_tokens
+    tokenizer, counts = trainer._tokenizer, trainer._token_counts
 
     def name(token_id: int) -> str:
         text = tokenizer.decode([token_id])

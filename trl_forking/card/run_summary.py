@@ -26,7 +26,7 @@ def summarize_run(run: dict[str, Any]) -> str:
     dynamic = run["forking"]["dynamic_sampling"]
     sentences = [
         _describe_reward(history.get("forking/sampled_reward") or history.get("reward", [])),
-        _describe_replaced_groups(history) if dynamic else _describe_dead_groups(history),
+        _describe_replaced_groups(history) if dynamic else _describe_zero_variance_groups(history),
         _describe_selection(run["forking"], history),
     ]
     return " ".join(filter(None, sentences))
@@ -76,7 +76,7 @@ def _describe_reward(values: Sequence[float | None]) -> str:
     )
 
 
-def _describe_dead_groups(history: dict[str, list]) -> str:
+def _describe_zero_variance_groups(history: dict[str, list]) -> str:
     share = compute_mean(history.get("frac_reward_zero_std"))
     if share is None:
         return ""
@@ -87,7 +87,10 @@ def _describe_dead_groups(history: dict[str, list]) -> str:
 
 
 def _describe_replaced_groups(history: dict[str, list]) -> str:
-    dead, kept = compute_mean(history.get("forking/dead_groups")), compute_mean(history.get("forking/groups_kept"))
+    dead, kept = (
+        compute_mean(history.get("forking/zero_variance_groups")),
+        compute_mean(history.get("forking/informative_groups")),
+    )
     if dead is None or not kept:
         return ""
     return (

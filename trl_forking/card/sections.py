@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult
 
-from .markdown import escape_text, format_block, format_code, format_link, format_python, is_repo_id
+from ..writing.markdown import escape_text, format_block, format_code, format_link, format_python, is_repo_id
 from .run_summary import format_share
 
 
@@ -117,7 +117,7 @@ def find_dataset_ids(run: dict[str, Any], settings: dict[str, Any]) -> list[str]
         run (`dict[str, Any]`):
             Facts of the run.
         settings (`dict[str, Any]`):
-            Settings that repeat the run, or nothing. A name without an owner is one of a file or of the embedded task there.
+            Settings that repeat the run, or nothing. A name without an owner is one of a file or of the built-in task there.
 
     Returns:
         `list[str]`: names of repositories.

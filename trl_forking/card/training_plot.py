@@ -71,7 +71,7 @@ def draw_training(history: dict[str, list], resumed_at: Sequence[int] = ()) -> b
 def _read_points(steps: list[int], values: list[float | None]) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None and math.isfinite(v)]
     x, y = (np.array(column, dtype=float) for column in zip(*pairs, strict=True)) if pairs else (np.empty(0),) * 2
-    size = math.ceil(len(x) / _MOST_POINTS) or 1  # means of neighbours keep a long run's picture small
+    size = math.ceil(len(x) / _MOST_POINTS) or 1  # means of neighbors keep a long run's picture small
     starts = np.arange(0, len(x), size)
     counts: np.ndarray = np.diff(np.append(starts, len(x)))
     return (np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts) if len(x) else (x, y)
@@ -89,13 +89,13 @@ def _draw(axes: Any, name: str, x: np.ndarray, y: np.ndarray) -> None:
 
 def smooth_values(values: np.ndarray, reach: int) -> np.ndarray:
     """
-    Average every value with its neighbours; at the ends, with those that there are.
+    Average every value with its neighbors; at the ends, with those that there are.
 
     Args:
         values (`np.ndarray` of shape `(N,)`):
             Values in order.
         reach (`int`):
-            Neighbours on each side.
+            Neighbors on each side.
 
     Returns:
         `np.ndarray` of shape `(N,)`: the means.

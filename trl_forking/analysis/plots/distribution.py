@@ -69,7 +69,7 @@ def plot_entropy_histogram(entropies: np.ndarray, top_entropy_quantile: float = 
 
 
 def _find_edges(threshold: float, highest: float) -> np.ndarray:
-    """Edges of about 60 bars of equal width; the threshold is one of them, so that a bar has one colour."""
+    """Edges of about 60 bars of equal width; the threshold is one of them, so that a bar has one color."""
     width = max(highest, 1e-3) / _NUM_BARS
     if threshold >= width:
         width = threshold / round(threshold / width)

@@ -19,7 +19,7 @@ FORK, OTHER, ACCENT = "#c93a4f", "#8d99ae", "#1d3557"
 SIZE = (5.6, 3.4)  # inches: at the width of a telephone the text is still read
 FONT_SIZE = 9
 _TITLE_WIDTH = 64  # characters
-# Name of each colour's variable in an SVG, and the colour on a dark ground.
+# Name of each color's variable in an SVG, and the color on a dark ground.
 _VARIABLES = {
     INK: ("ink", "#eceae5"),
     MUTED: ("muted", "#a9b1bb"),
@@ -126,8 +126,8 @@ def render_svg(figure: "Figure", label: str) -> str:
     """
     Render a figure as an SVG element that can stand in a page or be an image of its own, light and dark.
 
-    A page that it stands in can set its colours: `--plot-ink`, `--plot-muted`, `--plot-rule`, `--plot-fork`,
-    `--plot-other`, `--plot-accent`, and its `--font`. Without them the colours follow the colour scheme around it. Text
+    A page that it stands in can set its colors: `--plot-ink`, `--plot-muted`, `--plot-rule`, `--plot-fork`,
+    `--plot-other`, `--plot-accent`, and its `--font`. Without them the colors follow the color scheme around it. Text
     stays text. Every id begins with a hash of the picture, so that several can stand in one page. There are no scripts,
     links or outside resources in it.
 
@@ -180,12 +180,12 @@ def _get_name(tag: str) -> str:
 
 
 def _adapt(key: str, value: str, prefix: str) -> str:
-    """Adapt one attribute of matplotlib's SVG: ids get the prefix, colours and fonts become variables."""
+    """Adapt one attribute of matplotlib's SVG: ids get the prefix, colors and fonts become variables."""
     if key == "id":
         return prefix + value
     if key == "href":
         return value.replace("#", f"#{prefix}")
     value = value.replace("url(#", f"url(#{prefix}")
-    for colour, (name, dark) in _VARIABLES.items():
-        value = value.replace(colour, f"var(--plot-{name}, light-dark({colour}, {dark}))")
+    for color, (name, dark) in _VARIABLES.items():
+        value = value.replace(color, f"var(--plot-{name}, light-dark({color}, {dark}))")
     return re.sub(r"'DejaVu Sans'[^;]*", "var(--font, system-ui, sans-serif)", value)

@@ -51,11 +51,11 @@ def plot_percentile_traces(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         f"{shorten_name(first['checkpoint'])}, {last[key]:.3g} at {shorten_name(last['checkpoint'])}"
     )
     figure, axes = create_axes(title, "", "entropy (nats)")
-    colours = {key: FORK if key == "p80" else ACCENT for key in keys}
-    _draw_lines(axes, rows, colours)
+    colors = {key: FORK if key == "p80" else ACCENT for key in keys}
+    _draw_lines(axes, rows, colors)
     axes.set_ylim(bottom=0)
     labels = {key: f"{format_ordinal(float(key[1:]))} percentile: {last[key]:.2g}" for key in keys}
-    _name_lines(axes, last, labels, colours)
+    _name_lines(axes, last, labels, colors)
     return figure
 
 
@@ -124,12 +124,12 @@ def _add_values(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
         axes.annotate(f"{height:.1f}", (position, height), place, textcoords="offset points", **style)
 
 
-def _draw_lines(axes: "Axes", rows: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> None:
+def _draw_lines(axes: "Axes", rows: Sequence[Mapping[str, Any]], colors: Mapping[str, str]) -> None:
     """Draw one line a column over the checkpoints."""
     positions = list(range(len(rows)))
     marker = "o" if len(rows) <= 20 else None
-    for key, colour in colours.items():
-        axes.plot(positions, [row[key] for row in rows], color=colour, linewidth=1.8, marker=marker, markersize=4)
+    for key, color in colors.items():
+        axes.plot(positions, [row[key] for row in rows], color=color, linewidth=1.8, marker=marker, markersize=4)
     names = [shorten_name(row["checkpoint"]) for row in rows]
     num_shown = min(_MAX_NAMES, max(2, _MAX_CHARACTERS // (max(map(len, names)) + 2)))
     shown = np.linspace(0, len(rows) - 1, min(num_shown, len(rows))).round().astype(int).tolist()
@@ -138,12 +138,12 @@ def _draw_lines(axes: "Axes", rows: Sequence[Mapping[str, Any]], colours: Mappin
     axes.set_xlim(-margin, len(rows) - 1 + margin)
 
 
-def _name_lines(axes: "Axes", last: Mapping[str, Any], labels: Mapping[str, str], colours: Mapping[str, str]) -> None:
+def _name_lines(axes: "Axes", last: Mapping[str, Any], labels: Mapping[str, str], colors: Mapping[str, str]) -> None:
     """Write the labels at the right ends of the lines."""
     low, high = axes.get_ylim()
     heights = _spread([last[key] for key in labels], 0.062 * (high - low))
     for (key, label), height in zip(labels.items(), heights, strict=True):
-        add_label(axes, 1.01, height, label, color=colours[key], transform=axes.get_yaxis_transform())
+        add_label(axes, 1.01, height, label, color=colors[key], transform=axes.get_yaxis_transform())
 
 
 def _spread(heights: list[float], distance: float) -> list[float]:

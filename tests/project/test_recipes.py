@@ -1,0 +1,475 @@
+"""Every recipe parses, comes to the paper's numbers on its GPUs, and needs what its head says."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+from safetensors.torch import load_file
+from trl import ModelConfig
+
+from trl_forking.commands.grpo import find_examples, load_script
+from trl_forking.commands.settings import compute_batch, plan_config
+from trl_forking.countdown import ASSETS
+
+
+EXAMPLES = find_examples()
+RECIPES = {path.stem: path for path in sorted((EXAMPLES / "recipes").glob("*.yaml"))}
+PAPER = ["paper_qwen3_8b", "paper_qwen3_14b", "paper_qwen3_32b"]
+CONTROLS = {
+    "control_all_tokens": {"top_entropy_quantile": 1.0},
+    "control_low_entropy": {"token_selection": "low_entropy"},
+    "control_random": {"token_selection": "random"},
+    "control_rho_0.1": {"top_entropy_quantile": 0.1},
+    "control_rho_0.5": {"top_entropy_quantile": 0.5},
+}
+OWN = ["one_24gb_gpu_lora", "one_24gb_gpu_qlora", "one_80gb_gpu", "cpu_smoke"]
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script()
+
+
+@pytest.fixture
+def parse(script, tmp_path):
+    """Parse a recipe as the script does, for the number of processes that it names."""
+
+    def run(name):
+        config_class = plan_config(read(name)["num_processes"])
+        parser = script.make_parser(config_class)
+        assert [*parser.dataclass_types] == [script.MathArguments, config_class, ModelConfig]
+        return parser.parse_args_and_config(["--config", str(RECIPES[name]), "--output_dir", str(tmp_path)])
+
+    return run
+
+
+def read(name):
+    return yaml.safe_load(RECIPES[name].read_text())
+
+
+def read_head(name):
+    """Return the comment lines that stand before the first setting, by what they begin with."""
+    head = RECIPES[name].read_text().split("\nmodel_name_or_path")[0].splitlines()
+    assert all(line.startswith("#") for line in head)
+    return {key: value for key, _, value in (line.lstrip("# ").partition(": ") for line in head) if value}
+
+
+def test_there_is_a_recipe_for_everything_promised():
+    assert set(RECIPES) == {*PAPER, *CONTROLS, *OWN}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_its_config_and_passes_the_checks(name, parse, script):
+    script_args, training_args, model_args = parse(name)
+    script.check(script_args, training_args, model_args, name)
+    assert training_args.world_size == script_args.num_processes
+
+
+# The paper's table
+
+
+@pytest.mark.parametrize("name", [*PAPER, *CONTROLS])
+def test_effective_numbers_are_the_papers(name, parse):
+    _, args, _ = parse(name)
+    batch = compute_batch(args)
+    assert batch.prompts_per_rollout == 512
+    assert batch.answers_per_prompt == 16
+    assert batch.prompts_per_step == 32
+    assert batch.steps_per_rollout == 16
+    assert args.generation_batch_size == 512 * 16  # as TRL resolves it
+
+
+@pytest.mark.parametrize("name", [*PAPER, *CONTROLS])
+def test_settings_are_the_papers(name, parse):
+    script_args, args, model_args = parse(name)
+    size = {"paper_qwen3_14b": "14B", "paper_qwen3_32b": "32B"}.get(name, "8B")
+    assert model_args.model_name_or_path == f"Qwen/Qwen3-{size}-Base"
+    assert (script_args.dataset_name, script_args.dataset_config) == ("open-r1/DAPO-Math-17k-Processed", "all")
+    assert (script_args.prompt_template, script_args.max_prompt_length) == ("paper", 2048)
+    assert (args.max_completion_length, script_args.soft_overlong_cache) == (20480, 4096)
+    assert (args.loss_type, args.epsilon, args.epsilon_high, args.delta) == ("dapo", 0.2, 0.28, 10.0)
+    assert (args.beta, args.entropy_coef, args.scale_rewards, args.num_iterations) == (0.0, 0.0, "group", 1)
+    assert (args.temperature, args.top_p, args.top_k, args.min_p) == (1.0, 1.0, 0, None)
+    assert (args.learning_rate, args.lr_scheduler_type, args.warmup_steps) == (1e-6, "constant", 0)
+    assert (args.weight_decay, args.max_grad_norm) == (0.1, 1.0)
+    assert (args.dynamic_sampling, args.dynamic_sampling_max_rounds) == (True, 10)
+    assert (args.loss_normalizer, args.count_zero_advantage) == ("kept", False)
+    assert (args.use_vllm, args.vllm_importance_sampling_correction) == (True, False)
+    if name in PAPER:
+        assert (args.top_entropy_quantile, args.token_selection) == (0.2, "high_entropy")
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_controls_differ_in_one_field(name):
+    """And in the folder, or one run would write over the other's."""
+    paper, control = read("paper_qwen3_8b"), read(name)
+    assert set(paper) == set(control)
+    different = {key: value for key, value in control.items() if value != paper[key]}
+    assert different.pop("output_dir") == f"runs/{name}"
+    assert different == CONTROLS[name]
+    assert f"in {next(iter(different))} and in the folder" in RECIPES[name].read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith(("paper", "one"))])
+def test_the_penalty_begins_where_the_papers_does(name, parse):
+    """At four fifths of the length, as with 4,096 of 20,480 tokens."""
+    script_args, args, _ = parse(name)
+    assert script_args.soft_overlong_cache == args.max_completion_length // 5
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_checkpoints_fall_between_rollouts(name, parse):
+    _, args, _ = parse(name)
+    steps = compute_batch(args).steps_per_rollout
+    assert args.save_steps % steps == 0
+    assert args.max_steps % steps == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_comment_on_the_batch_computes(name, parse):
+    """Each product of numbers in the comment is what it says, and the settings' own."""
+    _, args, _ = parse(name)
+    comment = re.search(r"# Batch: ((?:.*\n#?)+?)num_processes", RECIPES[name].read_text()).group(1).replace(",", "")
+    products = re.findall(r"((?:\d+ x )+\d+) = (\d+) answers(?: = (\d+) prompts a (rollout|step))?", comment)
+    batch = compute_batch(args)
+    for product, answers, prompts, unit in products:
+        factors = [int(factor) for factor in product.split(" x ")]
+        assert torch.tensor(factors).prod() == int(answers)
+        assert int(prompts) == {"rollout": batch.prompts_per_rollout, "step": batch.prompts_per_step}[unit]
+        assert int(answers) == int(prompts) * args.num_generations
+    assert products
+    steps = re.search(r"so (\d+) steps", comment)
+    assert int(steps.group(1)) if steps else "one step" in comment
+    assert batch.steps_per_rollout == (int(steps.group(1)) if steps else 1)
+
+
+# Heads, and what the estimates in them follow from (docs/recipes.md)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_heads_say_what_a_run_needs(name):
+    head, settings = read_head(name), read(name)
+    assert re.search(r"\d GB", head["Memory"])
+    assert re.search(r"\d+ (days|hours|seconds) for [\d,]+ steps", head["Time"])
+    assert f"for {settings['max_steps']:,} steps" in head["Time"]
+    hardware = re.match(r"(\d+) GPUs? of \d+ GB", head["Hardware"])
+    assert int(hardware.group(1) if hardware else 1) == settings["num_processes"]
+    machines = re.search(r"(\d+) machines with 8", head["Hardware"])
+    if machines:
+        assert int(machines.group(1)) == settings["num_machines"] == settings["num_processes"] / 8
+    text = RECIPES[name].read_text()
+    assert f"trl-forking grpo --config {name}" in text
+    if name == "cpu_smoke":
+        assert "Measured" in text
+    else:
+        assert "Not run here." in text
+        assert all("computed in docs/recipes.md" in head[key] for key in ("Memory", "Time"))
+
+
+VOCABULARY = 151_936
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Model:
+    """Shape of a Qwen3 model; all have 8 key-value heads of 128 channels."""
+
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    is_tied: bool = False
+
+    @property
+    def head(self):
+        return VOCABULARY * self.width
+
+    @property
+    def parameters(self):
+        attention = self.width * 128 * (2 * self.heads + 2 * 8)
+        layer = attention + 3 * self.width * self.inner + 2 * self.width + 2 * 128
+        return self.layers * layer + self.width + self.head * (1 if self.is_tied else 2)
+
+    @property
+    def cache(self):
+        """Bytes of keys and values of a token."""
+        return self.layers * 2 * 8 * 128 * 2
+
+    def count_lora(self, rank):
+        sides = 4 * self.width + 2 * 128 * self.heads + 2 * 128 * 8 + 3 * (self.width + self.inner)
+        return self.layers * rank * sides
+
+
+QWEN3 = {
+    "1.7B": Model(28, 2048, 6144, 16, is_tied=True),
+    "8B": Model(36, 4096, 12288, 32),
+    "14B": Model(40, 5120, 17408, 40),
+    "32B": Model(64, 5120, 25600, 64),
+}
+H100 = {"memory": 80e9, "flops": 989e12, "bandwidth": 3.35e12}
+RTX_4090 = {"memory": 25.8e9, "flops": 165e12, "bandwidth": 1.0e12}
+# By recipe: model, GPU, mean answer length, rounds of dynamic sampling. Half of the groups are taken to be dead.
+ASSUMED = {
+    "paper_qwen3_8b": ("8B", H100, 6084, 3),
+    "paper_qwen3_14b": ("14B", H100, 7892, 3),
+    "paper_qwen3_32b": ("32B", H100, 7782, 3),
+    **dict.fromkeys(CONTROLS, ("8B", H100, 6084, 3)),
+    "one_80gb_gpu": ("1.7B", H100, 3000, 3),
+    "one_24gb_gpu_lora": ("1.7B", RTX_4090, 1500, 3),
+}
+
+
+def test_shapes_are_qwen3s():
+    """The sizes that Qwen states: 1.7, 8.2, 14.8 and 32.8 billion parameters."""
+    assert [round(model.parameters / GB, 1) for model in QWEN3.values()] == [1.7, 8.2, 14.8, 32.8]
+
+
+def compute_memory(settings, model, gpu):
+    """Return gigabytes of a GPU while it generates and while it updates."""
+    tokens = settings["per_device_train_batch_size"] * (
+        settings["max_prompt_length"] + settings["max_completion_length"]
+    )
+    is_float32 = settings["dtype"] == "float32"
+    gradient_of_head = 4 * model.head  # in float32
+    if settings.get("use_peft"):
+        states = 2 * model.parameters + 16 * model.count_lora(settings["lora_r"])
+        gathered = gradient_of_head = 0
+    elif is_float32:
+        states, gathered = 18 * model.parameters, 0  # with the copies in bfloat16 that the forward pass works on
+    else:
+        states, gathered = 16 * model.parameters / settings["num_processes"], 2 * model.head
+    checkpoints = model.layers * tokens * model.width * (4 if is_float32 else 2)
+    layer = 34 * tokens * model.width
+    updating = states + checkpoints + layer + gathered + gradient_of_head + 0.5 * GB
+    return (states + settings["vllm_gpu_memory_utilization"] * gpu["memory"]) / GB, updating / GB
+
+
+def compute_hours(settings, model, gpu, mean_length, rounds):
+    """Return the hours of the whole run."""
+    engine = settings.get("vllm_tensor_parallel_size", 1)
+    num_engines = settings["num_processes"] / engine
+    answers = settings["num_processes"] * settings["per_device_train_batch_size"] * settings["steps_per_generation"]
+    steps = settings["steps_per_generation"] / settings["gradient_accumulation_steps"]
+    weights, bandwidth = 2 * model.parameters, engine * gpu["bandwidth"] * 0.5
+    room = 0.9 * (settings["vllm_gpu_memory_utilization"] * gpu["memory"] * engine - weights)
+    active = min(room / (model.cache * mean_length), answers / num_engines)
+    per_token = (weights + active * mean_length / 2 * model.cache) / bandwidth
+    generating = 2 * answers * mean_length / (active / per_token * num_engines)
+    waiting = rounds * settings["max_completion_length"] * weights / bandwidth
+    attention = 4 * model.layers * model.heads * 128 * mean_length / 2
+    work = answers * mean_length * 5 * (2 * model.parameters + attention)
+    updating = work / (settings["num_processes"] * gpu["flops"] * 0.35)
+    return (generating + waiting + updating) * settings["max_steps"] / steps / 3600
+
+
+@pytest.mark.parametrize("name", ASSUMED)
+def test_estimates_are_computed_as_documented(name):
+    model, gpu, mean_length, rounds = ASSUMED[name]
+    settings, head = read(name), read_head(name)
+    generating, updating = compute_memory(settings, QWEN3[model], gpu)
+    assert f"({generating:.0f} while generating, {updating:.0f} while updating)" in head["Memory"]
+    assert f"about {max(generating, updating):.0f} GB" in head["Memory"]
+    assert max(generating, updating) < 0.8 * gpu["memory"] / GB
+    hours = compute_hours(settings, QWEN3[model], gpu, mean_length, rounds)
+    time = f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+    assert f"about {time} for" in head["Time"]
+
+
+def test_estimates_of_qlora_are_computed_as_documented():
+    settings, head, model = read("one_24gb_gpu_qlora"), read_head("one_24gb_gpu_qlora"), QWEN3["8B"]
+    in_4_bits = model.parameters - 2 * model.head
+    states = in_4_bits * 4.127 / 8 + 2 * 2 * model.head + 16 * model.count_lora(32)
+    answers = settings["per_device_train_batch_size"] * settings["steps_per_generation"]
+    length = settings["max_prompt_length"] + settings["max_completion_length"]
+    generating = states + answers * length * model.cache
+    tokens = settings["per_device_train_batch_size"] * length
+    updating = states + model.layers * tokens * model.width * 2 + 34 * tokens * model.width + 0.5 * GB
+    expected = f"({generating / GB:.0f} while generating, {updating / GB:.0f} while updating)"
+    assert expected in head["Memory"]
+    # 65 ms for each token position of a round, and three rounds; five passes over 1,000 tokens an answer.
+    update = answers * 1000 * 5 * 2 * model.parameters / (165e12 * 0.25)
+    hours = (3 * 0.065 * settings["max_completion_length"] + update) * settings["max_steps"] / 3600
+    assert f"about {hours:.0f} hours for" in head["Time"]
+
+
+def test_the_page_names_every_recipe_and_its_figures():
+    page = (EXAMPLES.parent / "docs" / "recipes.md").read_text()
+    for name in RECIPES:
+        (row,) = re.findall(rf"^\| \[`{re.escape(name)}`\].*", page, flags=re.MULTILINE)
+        head = read_head(name)
+        for figure in re.findall(r"about ([\d.]+ (?:GB|days|hours|seconds))", head["Memory"] + head["Time"]):
+            assert figure in row, (name, figure)
+
+
+# Configs of accelerate
+
+CONFIGS = {path.stem: path for path in sorted((EXAMPLES / "accelerate_configs").glob("*.yaml"))}
+
+
+def launch(name, *flags):
+    """Let accelerate read a config as `accelerate launch` does, and return what it makes of it."""
+    return _validate_launch_command(
+        launch_command_parser().parse_args(["--config_file", str(CONFIGS[name]), *flags, "train.py"])
+    )[0]
+
+
+def test_there_is_a_config_for_everything_promised():
+    assert set(CONFIGS) == {"ddp", "zero2", "zero3", "fsdp2", "multi_node"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_accelerate_reads_every_config_and_knows_all_its_keys(name):
+    config = load_config_from_file(str(CONFIGS[name]))
+    assert config.mixed_precision == "bf16"
+    known = {action.dest for action in launch_command_parser()._actions}
+    for key in [*config.deepspeed_config, *config.fsdp_config]:  # accelerate itself takes any key in these
+        assert key in known, key
+
+
+def test_a_key_that_accelerate_does_not_know_is_refused(tmp_path):
+    """The comparison above can fail."""
+    path = tmp_path / "ddp.yaml"
+    path.write_text(CONFIGS["ddp"].read_text() + "num_gpus: 8\n")
+    with pytest.raises(ValueError, match="unknown keys"):
+        load_config_from_file(str(path))
+
+
+@pytest.mark.parametrize(("name", "stage"), [("zero2", "2"), ("zero3", "3"), ("multi_node", "3")])
+def test_zero_configs_start_deepspeed_at_their_stage(name, stage):
+    args = launch(name, *(["--main_process_ip", "node0", "--machine_rank", "1"] if name == "multi_node" else []))
+    assert args.use_deepspeed and not args.use_fsdp and not args.multi_gpu
+    args.deepspeed_fields_from_accelerate_config = ""
+    environment = prepare_deepspeed_cmd_env(args)[1]
+    assert environment["ACCELERATE_USE_DEEPSPEED"] == "true"
+    assert environment["ACCELERATE_DEEPSPEED_ZERO_STAGE"] == stage
+    assert environment["ACCELERATE_DEEPSPEED_ZERO3_INIT"] == str(stage == "3").lower()
+    assert environment["ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE"] == "none"
+    if name == "multi_node":
+        machines = (args.nnodes, args.nproc_per_node, args.node_rank, args.rdzv_endpoint)
+        assert machines == ("4", "8", 1, "node0:29500")
+    else:
+        assert args.nproc_per_node == "8"
+
+
+def test_fsdp2_config_starts_version_2_and_reshards():
+    args = launch("fsdp2")
+    assert args.use_fsdp and not args.use_deepspeed
+    environment = prepare_multi_gpu_env(args)
+    assert environment["FSDP_VERSION"] == "2"
+    assert environment["FSDP_RESHARD_AFTER_FORWARD"] == "true"
+    assert environment["FSDP_ACTIVATION_CHECKPOINTING"] == "false"
+    assert environment["FSDP_OFFLOAD_PARAMS"] == "false"
+
+
+def test_ddp_config_starts_no_sharding():
+    args = launch("ddp", "--num_processes", "4")
+    assert args.multi_gpu and not args.use_fsdp and not args.use_deepspeed
+    prepare_multi_gpu_env(args)
+    assert args.nproc_per_node == "4"
+
+
+# Runs
+
+
+def test_the_cpu_recipe_trains(tmp_path):
+    command = [sys.executable, "-m", "trl_forking.commands.main", "grpo", "--config", "cpu_smoke", "--max_steps", "2"]
+    done = subprocess.run([*command, "--output_dir", tmp_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "16 prompts x 8 answers a rollout on 1 process (128 answers each); 2 optimizer steps a" in done.stdout
+    before, after = load_file(ASSETS / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    assert any(not torch.equal(before[name].float(), after[name]) for name in after if name in before)
+    assert (tmp_path / "checkpoint-2").is_dir()
+
+
+# Slurm
+
+SBATCH = EXAMPLES / "slurm" / "train_with_vllm_server.sbatch"
+
+
+def run_sbatch(tmp_path, *arguments, nodes="a b c", settings=None, **environment):
+    """Run the script with stand-ins for what a cluster has; each writes down how it was called.
+
+    `settings` stand in for what a dry run prints.
+    """
+    folder, log = tmp_path / "bin", tmp_path / "log"
+    folder.mkdir(exist_ok=True)
+    stand_ins = {
+        "scontrol": f'printf "%s\\n" {nodes}',
+        "srun": 'while [[ $1 == --* ]]; do shift; done; export SLURM_PROCID=1; exec "$@"',
+        "trl": f'printf "trl %s\\n" "$*" >> {log}; exec sleep 60',
+        "accelerate": f'printf "accelerate %s\\n" "$*" >> {log}; sleep 1',
+        "python": f'exec {sys.executable} "$@"' if settings is None else f"printf '{settings}'",
+    }
+    for name, body in stand_ins.items():
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (folder / name).chmod(0o755)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(tmp_path), "SLURM_JOB_NODELIST": "x"} | environment
+    environment |= {"PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
+    command = ["bash", str(SBATCH), *map(str, arguments)]
+    done = subprocess.run(command, cwd=EXAMPLES.parent, env=environment, capture_output=True, text=True, timeout=120)
+    return done, sorted(log.read_text().splitlines()) if log.exists() else []
+
+
+def parse_flags(command):
+    return dict(re.findall(r"--(\w+) ([^-\s]\S*)", command))
+
+
+def test_slurm_script_starts_trainers_and_a_server_with_flags_that_exist(tmp_path, script):
+    from trl.scripts.vllm_serve import ScriptArguments as ServerArguments
+
+    (tmp_path / "out" / "checkpoint-80").mkdir(parents=True)
+    (tmp_path / "out" / "checkpoint-80" / "trainer_state.json").touch()
+    recipe = RECIPES["paper_qwen3_8b"]
+    done, calls = run_sbatch(tmp_path, recipe, "--output_dir", tmp_path / "out", GPUS_PER_NODE="4")
+    assert done.returncode == 0, done.stderr
+    trainer, server = calls
+    expected = {"model": "Qwen/Qwen3-8B-Base", "tensor_parallel_size": "4", "max_model_len": "22528"}
+    assert expected.items() <= parse_flags(server).items()
+    assert parse_flags(server).keys() <= ServerArguments.__dataclass_fields__.keys()
+    launcher, _, flags = trainer.removeprefix("accelerate launch ").partition(" examples/train_math.py ")
+    args = launch_command_parser().parse_args([*launcher.split(), "train.py"])
+    assert (args.num_machines, args.num_processes, args.machine_rank) == (2, 8, 1)
+    assert (args.main_process_ip, args.main_process_port) == ("a", 29500)
+    assert Path(EXAMPLES.parent / args.config_file).is_file()
+    parser = script.make_parser(plan_config(32))
+    script_args, training_args, _ = parser.parse_args_and_config(flags.split())
+    assert (training_args.vllm_mode, training_args.vllm_server_host) == ("server", "c")
+    assert training_args.output_dir == str(tmp_path / "out")
+    assert training_args.resume_from_checkpoint == "true"
+
+
+def test_slurm_script_begins_anew_without_a_checkpoint(tmp_path):
+    (tmp_path / "out").mkdir()
+    settings = f"model_name_or_path: m\\noutput_dir: {tmp_path}/out\\n"
+    done, (trainer, server) = run_sbatch(tmp_path, "recipe.yaml", settings=settings)
+    assert done.returncode == 0, done.stderr
+    assert "--resume_from_checkpoint" not in trainer
+    assert "--model m --tensor_parallel_size 8 --gpu_memory_utilization 0.9" in server
+
+
+def test_slurm_script_ends_on_a_mistake_before_it_starts_anything(tmp_path):
+    for arguments, nodes, message in [
+        ([], "a b", "error: name a recipe"),
+        ([RECIPES["paper_qwen3_8b"]], "a", "ask for two nodes or more"),
+        ([RECIPES["paper_qwen3_8b"], "--lerning_rate", "1"], "a b", "did you mean --learning_rate?"),
+    ]:
+        done, calls = run_sbatch(tmp_path, *arguments, nodes=nodes)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert not calls
+
+
+def test_slurm_script_is_sound():
+    assert subprocess.run(["bash", "-n", SBATCH]).returncode == 0
+    text = SBATCH.read_text()
+    assert re.search(r"^#SBATCH --nodes=5 ", text, flags=re.MULTILINE), "4 nodes of 8 GPUs train the 8B recipe"
+    for recipe in re.findall(r"examples/recipes/\S+\.yaml", text):
+        assert (EXAMPLES.parent / recipe).is_file()

@@ -1,0 +1,76 @@
+"""The promise of one result on every hardware layout: the same answers, the same kept tokens, the same gradient."""
+
+import itertools
+import json
+
+import pytest
+from trl import GRPOConfig, GRPOTrainer
+
+from helpers.processes import run_processes, run_steps
+from helpers.tiny import build_trainer, compute_weight_change, relative_error
+from trl_forking.selection import LOSS_NORMALIZERS, TOKEN_SELECTIONS
+from workers.layout_worker import run_step
+
+
+def layout(per_device: int, num_processes: int = 1) -> dict:
+    return {
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": 64 // (per_device * num_processes),
+    }
+
+
+@pytest.mark.parametrize(("selection", "normalizer"), itertools.product(TOKEN_SELECTIONS, LOSS_NORMALIZERS))
+def test_accumulation_steps_change_nothing(selection, normalizer):
+    settings = {"token_selection": selection, "loss_normalizer": normalizer}
+    whole = run_step({**settings, **layout(64)})
+    for per_device in (32, 16, 8):  # the 64 answers as 1, 2, 4 and 8 micro-batches
+        split = run_step({**settings, **layout(per_device)})
+        assert split["kept"] == whole["kept"]
+        assert relative_error(split["gradient"], whole["gradient"]) < 1e-5
+        assert split["threshold"] == whole["threshold"]
+
+
+TWO_PROCESSES = [
+    {"token_selection": selection, "loss_normalizer": normalizer}
+    for selection, normalizer in itertools.product(TOKEN_SELECTIONS, LOSS_NORMALIZERS)
+] + [
+    {"selection_scope": "sequence"},
+    {"importance_sampling_level": "sequence"},
+    {"dynamic_sampling": True},
+    {"dynamic_sampling": True, "first_rank_is_dead": True},  # one rank finds all its groups useful, the other none
+    {"dynamic_sampling": True, "dynamic_sampling_max_rounds": 1, "token_selection": "random"},
+]
+
+
+@pytest.fixture(scope="module")
+def records_of_two_processes(tmp_path_factory) -> list[dict]:
+    """Two processes x 4 steps of 8 answers each, started once for all settings."""
+    output_file = tmp_path_factory.mktemp("layouts") / "records.pt"
+    return run_steps("layout_worker.py", output_file, [{**settings, **layout(8, 2)} for settings in TWO_PROCESSES])
+
+
+@pytest.mark.parametrize(
+    "index", range(len(TWO_PROCESSES)), ids=lambda i: "-".join(map(str, TWO_PROCESSES[i].values()))
+)
+def test_two_processes_change_nothing(records_of_two_processes, index):
+    whole, split = run_step({**TWO_PROCESSES[index], **layout(64)}), records_of_two_processes[index]
+    assert (split["num_processes"], split["distributed_type"]) == (2, "DistributedType.MULTI_CPU")
+    assert split["kept"] == whole["kept"]
+    assert relative_error(split["gradient"], whole["gradient"]) < 1e-5
+    assert split["threshold"] == pytest.approx(whole["threshold"], rel=1e-6)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_fault_in_one_rank_ends_all_with_its_message(rank, tmp_path):
+    settings = {"dynamic_sampling": True, "fault_rank": rank, **layout(8, 2)}
+    result = run_processes("layout_worker.py", 2, str(tmp_path / "out.pt"), json.dumps([settings]), timeout=120)
+    assert result.returncode != 0
+    assert f"RuntimeError: the judge of rank {rank} is gone" in result.stderr
+
+
+def test_the_comparison_can_fail(tmp_path):
+    """TRL's own mask on the same answers: its gradient depends on the layout."""
+    settings = {"trainer_class": GRPOTrainer, "config_class": GRPOConfig, "top_entropy_quantile": 0.2}
+    settings |= {"loss_type": "dapo"}
+    changes = [compute_weight_change(build_trainer(tmp_path, **settings, **layout(size))) for size in (64, 8)]
+    assert relative_error(changes[1], changes[0]) > 0.05

@@ -1,0 +1,227 @@
+"""While training: a page of the newest answers every few steps, in the run's folder and in its trackers."""
+
+import io
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate.logging import get_logger
+from accelerate.utils import gather_object, send_to_device
+from transformers import TrainerCallback
+
+from ..card.run_files import write_whole
+from ..run.completions_table import format_prompt
+from ..run.user_errors import UserError, check_at_least
+from ..selection.tokens import round_entropies, select_tokens
+from ..writing.token_texts import TokenTexts
+from . import ScoredAnswer
+from .page import draw_figures, require_plots, write_page
+from .sampling import find_eos_token_ids
+from .statistics import summarize
+from .trackers import log_fork_report
+
+
+if TYPE_CHECKING:
+    from ..forking_grpo_trainer import ForkingGRPOTrainer
+
+
+logger = get_logger(__name__)
+
+
+class ForkReportCallback(TrainerCallback):
+    r"""
+    Shows the forks of a run while it trains.
+
+    Every `every_n_steps` steps, and at the first and the last one, it
+
+    - writes `_forks/step-<n>.html` into the run's folder: the newest answers with every token shaded by its entropy and
+      the kept ones marked, the tables and, where `trl-forking[analysis]` is installed, the plots. Probabilities are there
+      where the rollout was scored for its update anyway; the alternatives to a token are not: `trl-forking analyze` shows
+      those of a checkpoint;
+    - sends the fork words, the marked answers and the distribution of the entropies to wandb, trackio and TensorBoard,
+      where the run reports to them, and that page to the first two;
+    - logs `forking/overlap_with_base`: of the tokens that were forks of the model that training began with, the share
+      that are forks of the model as it is now. The tokens are those of the first rollout, one micro-batch of each
+      process, and are scored anew each time. (The paper has the last checkpoint write the answers:
+      `trl-forking compare` does that.)
+
+    Entropies on the page are those under the policy that wrote the answers.
+
+    Args:
+        trainer ([`ForkingGRPOTrainer`]):
+            Trainer that the callback is added to.
+        every_n_steps (`int`, *optional*, defaults to `50`):
+            Steps from one page to the next.
+        max_answers (`int`, *optional*, defaults to `64`):
+            Most answers on a page.
+
+    Raises:
+        `ValueError`: if a number is below 1, or the trainer chooses tokens in each micro-batch, after the answers are
+            recorded.
+
+    Example:
+    ```python
+    >>> from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+    >>> from trl_forking.countdown import (
+    ...     countdown_reward, load_countdown_model, load_countdown_tokenizer, make_countdown_dataset
+    ... )
+    >>> trainer = ForkingGRPOTrainer(
+    ...     model=load_countdown_model(),
+    ...     reward_funcs=countdown_reward,
+    ...     args=ForkingGRPOConfig("runs/seen", max_steps=1, max_completion_length=52, use_cpu=True, report_to="none"),
+    ...     train_dataset=make_countdown_dataset("train", num_problems=8, seed=0),
+    ...     processing_class=load_countdown_tokenizer(),
+    ... )
+    >>> trainer.add_callback(ForkReportCallback(trainer))
+    >>> output = trainer.train()
+    {'loss': ..., 'forking/overlap_with_base': ...}
+    >>> from pathlib import Path
+    >>> Path("runs/seen/_forks/step-1.html").is_file()
+    True
+    ```
+    """
+
+    def __init__(self, trainer: "ForkingGRPOTrainer", every_n_steps: int = 50, max_answers: int = 64):
+        self.trainer, self.every_n_steps, self.max_answers = trainer, every_n_steps, max_answers
+        check_at_least(1, self, "every_n_steps", "max_answers")
+        if trainer.args.selection_scope == "micro_batch" and trainer.args.drops_tokens:
+            raise ValueError(
+                "ForkReportCallback marks the kept tokens when the answers are recorded, but selection_scope='micro_batch' "
+                "chooses later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
+            )
+        trainer.on_rollout = self._note_rollout  # and all its tokens are scored
+        self._newest: dict[str, Any] | None = None
+        self._probe: dict[str, Any] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the pages; one whose name begins with `_` is never pushed, and these hold rows of the data."""
+        return Path(self.trainer.args.output_dir) / "_forks"
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._probe = self._load_probe() if state.global_step else None
+        if state.global_step and self._probe is None:
+            logger.warning(
+                f"{self.folder} has no probe of every process, so forking/overlap_with_base is not logged: the model that "
+                "training began with is not at hand to make one."
+            )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self._probe is None and state.global_step == 1:
+            self._take_probe()
+        # Transformers stops after this step by `control` or because it is the last.
+        is_last = control.should_training_stop or state.global_step >= state.max_steps
+        if state.global_step % self.every_n_steps and state.global_step != 1 and not is_last:
+            return
+        if self._probe is not None:
+            self.trainer._metrics["train"]["forking/overlap_with_base"].append(self._compute_overlap(self._probe))
+        control.should_log = True
+        self._report(state.global_step)
+
+    # The probe: answers of the first model, scored again and again --------------------------------------------------
+
+    def _take_probe(self) -> None:
+        first, path = self.trainer._buffered_inputs[0], self._get_probe_path()
+        self._probe = send_to_device(first, "cpu")
+        content = io.BytesIO()
+        torch.save(self._probe, content)
+        try:  # a full disk may not cost the run
+            write_whole(path, content.getvalue())
+        except OSError as error:
+            text = (
+                f"{path} was not written, so forking/overlap_with_base ends with this run, if it is resumed: {error}"
+            )
+            logger.warning(text, main_process_only=False)
+
+    def _load_probe(self) -> dict[str, Any] | None:
+        path, trainer = self._get_probe_path(), self.trainer
+        missing = torch.tensor(0 if path.is_file() else 1, device=trainer.accelerator.device)
+        # All score it together, or none.
+        return None if trainer._reduce(missing) else torch.load(path, map_location="cpu", weights_only=True)
+
+    def _get_probe_path(self) -> Path:
+        return self.folder / f"probe_{self.trainer.accelerator.process_index}.pt"
+
+    def _compute_overlap(self, probe: dict[str, Any]) -> float:
+        trainer = self.trainer
+        probe = send_to_device(probe, trainer.accelerator.device)
+        mask = probe["completion_mask"] * probe.get("tool_mask", 1)
+        rho = trainer.args.top_entropy_quantile if trainer.args.drops_tokens else 0.2
+        before, now = (
+            select_tokens(
+                round_entropies(entropies), mask.bool(), rho, row_ids=probe["row_ids"], reduce=trainer._reduce
+            )
+            for entropies in (probe["entropies"], trainer._score_rollout(probe))
+        )
+        num_shared, num_before = trainer._reduce(torch.stack([(before & now).sum(), before.sum()])).tolist()
+        return num_shared / max(num_before, 1)
+
+    # The page --------------------------------------------------------------------------------------------------------
+
+    def _note_rollout(self, batch: dict[str, Any], inputs: list[dict[str, Any]], rewards: torch.Tensor) -> None:
+        """Keep what a page shows of the newest rollout: this rank's share of the answers, spread over its groups."""
+        num_rows = -(-self.max_answers // self.trainer.accelerator.num_processes)
+        names = ["prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "entropies", "kept", "row_ids"]
+        names += ["old_per_token_logps"] if "old_per_token_logps" in batch else []
+        self._newest = {name: batch[name][:num_rows].detach().cpu() for name in names}
+        self._newest["prompts"] = [row.get("prompt") for row in inputs[:num_rows]]
+        weights = self.trainer.reward_weights.to(rewards.device)
+        totals = (rewards * weights).nansum(1).masked_fill(rewards.isnan().all(1), float("nan")).cpu()
+        self._newest["rewards"] = totals[self._newest["row_ids"]]
+
+    def _report(self, step: int) -> None:
+        records = gather_object(self._build_records())
+        if not records or not self.trainer.is_world_process_zero():
+            return
+        try:  # neither a tracker out of reach nor a full disk may cost the run
+            self._write(step, records[: self.max_answers])
+        except Exception as error:
+            logger.warning(f"The page of step {step} was not made: {error}")
+
+    def _write(self, step: int, records: list[ScoredAnswer]) -> None:
+        args = self.trainer.args
+        summary = summarize(records, args.top_entropy_quantile, min_count=5)
+        path = self.folder / f"step-{step}.html"
+        names = ("output_dir", "top_entropy_quantile", "token_selection", "selection_scope")
+        settings = {"step": step} | {name: getattr(args, name) for name in names}
+        figures: dict[str, Any] = {}
+        with suppress(UserError):  # the plots are an extra
+            require_plots()
+            figures = draw_figures(records, summary)
+        write_page(path, records, f"Forks at step {step}", settings, summary, figures, self.max_answers)
+        log_fork_report(self.trainer, step, records, summary, path)
+
+    def _build_records(self) -> list[ScoredAnswer]:
+        newest = self._newest
+        if newest is None:  # resumed in the middle of a rollout
+            return []
+        tokenizer = self.trainer._tokenizer
+        texts, size = TokenTexts(tokenizer), self.trainer.num_generations
+        ends = find_eos_token_ids(self.trainer.accelerator.unwrap_model(self.trainer.model), tokenizer)
+        logps = newest.get("old_per_token_logps", torch.full_like(newest["entropies"], math.nan))
+        records = []
+        for row, row_id in enumerate(newest["row_ids"].tolist()):
+            mask = newest["completion_mask"][row].bool()
+            ids, reward = newest["completion_ids"][row][mask], newest["rewards"][row].item()
+            prompt_ids = newest["prompt_ids"][row][newest["prompt_mask"][row].bool()]
+            prompt = newest["prompts"][row]
+            records.append(
+                ScoredAnswer(
+                    prompt_index=row_id // size,
+                    answer_index=row_id % size,
+                    prompt=format_prompt(prompt) if prompt is not None else tokenizer.decode(prompt_ids),
+                    token_ids=ids.numpy(),
+                    tokens=texts.split(ids.tolist()),
+                    entropies=newest["entropies"][row][mask].float().numpy(),
+                    logprobs=logps[row][mask].float().numpy(),
+                    top_tokens=[[] for _ in ids],
+                    top_logprobs=np.zeros((len(ids), 0), np.float32),
+                    reward=None if math.isnan(reward) else reward,
+                    is_truncated=not len(ids) or ids[-1].item() not in ends,
+                    kept=newest["kept"][row][mask].numpy(),
+                )
+            )
+        return records

@@ -1,0 +1,69 @@
+"""`trl-forking card`: makes the card of a finished run anew, from the files in its folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..card.model_card import rebuild_card
+from ..run.user_errors import UserError, exit_on_user_error
+from .arguments import ForkingParser
+
+
+@dataclass
+class CardArguments:
+    """
+    What `trl-forking card` takes.
+
+    Parameters:
+        folder (`str`, *optional*):
+            Folder of the run; the flag may be left out.
+        eval_results (`list[str]`, *optional*):
+            Evaluation files to put into the folder and the card.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.card import CardArguments
+    >>> CardArguments(folder="runs/demo").eval_results is None
+    True
+    ```
+    """
+
+    folder: str | None = field(default=None, metadata={"help": "Folder of the run: the output_dir of a trainer."})
+    eval_results: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluation files to put into the folder and the card; those in the folder are in it anyway."
+        },
+    )
+
+
+def run_card(flags: list[str]) -> None:
+    """
+    Run `trl-forking card FOLDER [--eval_results FILE ...]`: make a run's card again, without loading the model.
+
+    Args:
+        flags (`list[str]`):
+            The folder and flags.
+
+    Raises:
+        `SystemExit`: with code 2 and one sentence if the folder is none of a run, or a file in it is broken.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.card import run_card
+    >>> run_card(["no-such-run"])
+    Traceback (most recent call last):
+        ...
+    SystemExit: 2
+    ```
+    """
+    if flags and not flags[0].startswith("-"):
+        flags = ["--folder", *flags]
+    parser = ForkingParser(
+        CardArguments, prog="trl-forking card", usage="trl-forking card FOLDER [--eval_results FILE ...]"
+    )
+    (arguments,) = parser.parse_args_and_config(flags)
+    with exit_on_user_error(parser.debug):
+        if arguments.folder is None:
+            raise UserError("the folder is missing: trl-forking card FOLDER, where FOLDER is the output_dir of a run.")
+        path = rebuild_card(Path(arguments.folder), arguments.eval_results or [])
+    print(f"Wrote {path}")

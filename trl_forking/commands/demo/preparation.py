@@ -1,0 +1,194 @@
+"""The demo before its first step: flags, folder and trainer."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from ...countdown.task import (
+    MAX_COMPLETION_LENGTH,
+    NUM_PROBLEMS,
+    countdown_reward,
+    load_countdown_model,
+    load_countdown_tokenizer,
+    make_countdown_dataset,
+)
+from ...forking_grpo_config import ForkingGRPOConfig
+from ...forking_grpo_trainer import ForkingGRPOTrainer
+from ...run.resume import find_last_complete
+from ...run.user_errors import UserError, require
+
+
+SETTINGS_FILE, RESULTS_FILE = "demo.json", "results.json"
+_DEFAULT_FOLDER = Path("runs") / "demo"
+
+
+@dataclass
+class DemoArguments:
+    """
+    Train a model of half a million parameters to search for a number puzzle's solution, on its forking tokens only.
+
+    Parameters:
+        top_entropy_quantile, token_selection, selection_scope, loss_normalizer, count_zero_advantage:
+            As in [`ForkingGRPOConfig`].
+        max_steps (`int`, *optional*, defaults to `130`):
+            Number of training steps.
+        learning_rate (`float`, *optional*, defaults to `3e-4`):
+            Learning rate at the start; it falls to zero linearly.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the problems, the answers and the evaluation.
+        output_dir (`str`, *optional*):
+            Folder of the run. By default the first free one of `runs/demo`, `runs/demo-2` and so on.
+        resume (`bool`, *optional*, defaults to `False`):
+            Whether to take up an interrupted run, by default the newest, with the settings it was started with.
+        json (`str`, *optional*):
+            File to write the figures to.
+    """
+
+    top_entropy_quantile: float = field(
+        default=0.2, metadata={"help": "Share of the tokens in the paper's set, in (0, 1]; 1.0 is plain GRPO."}
+    )
+    token_selection: str = field(
+        default="high_entropy", metadata={"help": "Tokens to train: high_entropy, low_entropy (control) or random."}
+    )
+    selection_scope: str = field(
+        default="batch", metadata={"help": "What has one threshold: batch, micro_batch or sequence."}
+    )
+    loss_normalizer: str = field(default="kept", metadata={"help": "Tokens the loss is divided by: kept or all."})
+    count_zero_advantage: bool = field(
+        default=False, metadata={"help": "Whether tokens with zero advantage compete for the budget."}
+    )
+    max_steps: int = field(default=130, metadata={"help": "Number of training steps."})
+    learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate, falling linearly to zero."})
+    seed: int = field(default=0, metadata={"help": "Seed of problems, answers and evaluation."})
+    output_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of the run; by default the first free one of runs/demo, runs/demo-2, ..."},
+    )
+    resume: bool = field(default=False, metadata={"help": "Take up an interrupted run (the newest, or --output_dir)."})
+    json: str | None = field(default=None, metadata={"help": "File to write the figures to."})
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """A run that is ready to start: what was asked for, its trainer, and the checkpoint that it goes on from."""
+
+    arguments: DemoArguments
+    trainer: ForkingGRPOTrainer
+    checkpoint: str | None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return Path(self.trainer.args.output_dir)
+
+
+def prepare_demo(arguments: DemoArguments) -> DemoRun:
+    """
+    Check everything that a user can get wrong and build the trainer.
+
+    Args:
+        arguments ([`DemoArguments`]):
+            Settings.
+
+    Returns:
+        [`DemoRun`]: the run, whose folder now exists.
+
+    Raises:
+        [`UserError`]: if the folder holds another run, there is nothing to resume or matplotlib is missing.
+        `ValueError`: if a field has a wrong value.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.demo import DemoArguments, prepare_demo
+    >>> prepare_demo(DemoArguments(output_dir="runs/example", max_steps=1)).trainer.args.top_entropy_quantile
+    0.2
+    ```
+    """
+    require("matplotlib", "'trl-forking[analysis]'")
+    if arguments.max_steps < 1 or not arguments.learning_rate > 0:
+        name = "max_steps" if arguments.max_steps < 1 else "learning_rate"
+        raise UserError(
+            f"--{name} must be positive, but it is {getattr(arguments, name)}; leave it out for the default."
+        )
+    folder, checkpoint = _choose_folder(arguments), None
+    if arguments.resume:
+        arguments, checkpoint = _read_settings(arguments, folder)
+    trainer = _build_trainer(arguments, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS_FILE).write_text(json.dumps(asdict(arguments), indent=2))
+    return DemoRun(arguments, trainer, checkpoint)
+
+
+def _choose_folder(arguments: DemoArguments) -> Path:
+    if arguments.resume:
+        folder = Path(arguments.output_dir) if arguments.output_dir else _find_newest_run()
+        if folder is None or not (folder / SETTINGS_FILE).exists():
+            raise UserError(
+                f"--resume: {folder or _DEFAULT_FOLDER.parent} holds no run of the demo; start one without --resume."
+            )
+        return folder
+    if arguments.output_dir is None:
+        numbered = (_DEFAULT_FOLDER.with_name(f"demo-{number}") for number in range(2, 10_000))
+        return next(folder for folder in (_DEFAULT_FOLDER, *numbered) if not folder.exists())
+    folder = Path(arguments.output_dir)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"--output_dir {folder} is not empty; name another folder, or add --resume to take up the run in it."
+        )
+    return folder
+
+
+def _find_newest_run() -> Path | None:
+    runs = [path.parent for path in _DEFAULT_FOLDER.parent.glob(f"demo*/{SETTINGS_FILE}")]
+    runs = [run for run in runs if find_last_complete(str(run))] or runs
+    unfinished = [run for run in runs if not (run / RESULTS_FILE).exists()]
+    return max(unfinished or runs, key=lambda run: (run / SETTINGS_FILE).stat().st_mtime, default=None)
+
+
+def _read_settings(arguments: DemoArguments, folder: Path) -> tuple[DemoArguments, str]:
+    checkpoint = find_last_complete(str(folder))
+    if checkpoint is None:
+        raise UserError(f"--resume: {folder} has no checkpoint; start a new run without --resume.")
+    saved = json.loads((folder / SETTINGS_FILE).read_text())
+    return DemoArguments(**{**saved, "resume": True, "json": arguments.json}), checkpoint
+
+
+def _build_trainer(arguments: DemoArguments, folder: Path) -> ForkingGRPOTrainer:
+    config = ForkingGRPOConfig(
+        output_dir=str(folder),
+        top_entropy_quantile=arguments.top_entropy_quantile,
+        token_selection=arguments.token_selection,
+        selection_scope=arguments.selection_scope,
+        loss_normalizer=arguments.loss_normalizer,
+        count_zero_advantage=arguments.count_zero_advantage,
+        log_entropy=arguments.selection_scope != "micro_batch" or arguments.top_entropy_quantile == 1.0,
+        log_completions=True,
+        num_completions_to_print=0,  # the demo shows one answer at the end instead of a table at every step
+        max_steps=arguments.max_steps,
+        learning_rate=arguments.learning_rate,
+        lr_scheduler_type="linear",
+        adam_beta2=0.99,
+        per_device_train_batch_size=128,
+        num_generations=8,
+        max_completion_length=MAX_COMPLETION_LENGTH,
+        bf16=False,  # half a million parameters gain nothing from it
+        gradient_checkpointing=False,
+        logging_steps=1,
+        save_steps=25,
+        save_total_limit=1,
+        seed=arguments.seed,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    return ForkingGRPOTrainer(
+        model=load_countdown_model(),
+        reward_funcs=countdown_reward,
+        args=config,
+        train_dataset=make_countdown_dataset(
+            "train", num_problems=min(16 * max(arguments.max_steps, 1), NUM_PROBLEMS["train"]), seed=arguments.seed
+        ),
+        processing_class=load_countdown_tokenizer(),
+    )

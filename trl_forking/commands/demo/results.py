@@ -1,0 +1,168 @@
+"""The demo after its last step: the figures and what is printed of them."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas
+from rich.console import Console
+from rich.text import Text
+
+from ...countdown.task import CountdownEvaluation, mark_forks
+from .preparation import RESULTS_FILE, DemoRun
+
+
+@dataclass(frozen=True)
+class ForkAgreement:
+    """How well the kept tokens agree with the task's known forks, over all counted tokens of the run."""
+
+    precision: float
+    recall: float
+    num_tokens: int
+
+
+def read_completions(folder: Path) -> pandas.DataFrame:
+    """Read the logged completions of all steps."""
+    files = sorted((folder / "completions").glob("completions_*.parquet"))
+    return pandas.concat([pandas.read_parquet(file) for file in files], ignore_index=True)
+
+
+def compute_fork_agreement(completions: pandas.DataFrame) -> ForkAgreement | None:
+    r"""
+    Compute precision and recall of the kept tokens against the known forks, over the tokens that counted.
+
+    Args:
+        completions (`DataFrame`):
+            Logged completions with the columns `advantage`, `tokens` and `kept` that `log_entropy=True` writes.
+
+    Returns:
+        [`ForkAgreement`] or `None` where nothing was logged or kept.
+
+    Example:
+    ```python
+    >>> import pandas
+    >>> answer = "3 * 5 = 15 left 15 2 , 15 - 2 = 13 vs 13 yes".split()
+    >>> kept = [position in (0, 1) for position in range(17)]
+    >>> compute_fork_agreement(pandas.DataFrame({"advantage": [1.0], "tokens": [answer], "kept": [kept]}))
+    ForkAgreement(precision=1.0, recall=0.5, num_tokens=17)
+    ```
+    """
+    if "kept" not in completions:
+        return None
+    counted = completions[completions["advantage"] != 0.0]
+    pairs = [
+        pair
+        for tokens, kept in zip(counted["tokens"], counted["kept"], strict=True)
+        for pair in zip(mark_forks(list(tokens)), kept, strict=True)
+    ]
+    num_kept, num_forks = sum(bool(kept) for _, kept in pairs), sum(fork for fork, _ in pairs)
+    num_both = sum(fork and bool(kept) for fork, kept in pairs)
+    if not num_kept or not num_forks:
+        return None
+    return ForkAgreement(num_both / num_kept, num_both / num_forks, len(pairs))
+
+
+def collect_results(
+    run: DemoRun,
+    before: CountdownEvaluation,
+    after: CountdownEvaluation,
+    agreement: ForkAgreement | None,
+    seconds: float,
+) -> dict[str, Any]:
+    """Collect the figures of a finished run; shares are fractions, entropies nats, intervals 95 %."""
+    folder = run.folder
+    rise = after.accuracy - before.accuracy
+    variance = sum(part.accuracy * (1 - part.accuracy) / part.num_problems for part in (before, after))
+    last_logs = next(logs for logs in reversed(run.trainer.state.log_history) if "reward" in logs)
+    return {
+        "settings": asdict(run.arguments),
+        "accuracy_before": before.accuracy,
+        "accuracy_before_interval": before.interval,
+        "accuracy_after": after.accuracy,
+        "accuracy_after_interval": after.interval,
+        "num_problems": after.num_problems,
+        "rise": rise,
+        "rise_interval": (rise - 1.96 * math.sqrt(variance), rise + 1.96 * math.sqrt(variance)),
+        "fork_precision": agreement.precision if agreement else None,
+        "fork_recall": agreement.recall if agreement else None,
+        "metrics_of_last_step": last_logs,
+        "seconds": seconds,
+        "results_file": str(folder / RESULTS_FILE),
+        "paths": {
+            "checkpoint": str(folder / "model"),
+            "model_card": str(folder / "README.md"),
+            "entropy_plot": str(folder / "entropy.png"),
+            "completions": str(folder / "completions"),
+        },
+    }
+
+
+def print_start(console: Console, run: DemoRun) -> None:
+    """Print what is about to be trained."""
+    arguments, trainer = run.arguments, run.trainer
+    num_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    console.print(
+        f"[bold]Countdown search[/]: {num_parameters / 1e6:.2f} M parameters, {arguments.max_steps} steps of "
+        f"16 problems x 8 answers on {trainer.args.device}"
+    )
+    share, selection = arguments.top_entropy_quantile, arguments.token_selection
+    trained = {"high_entropy": f"the top {share:.0%} by entropy", "random": f"{share:.0%} at random"}
+    trained["low_entropy"] = f"the lowest {1 - share:.0%} by entropy"
+    console.print(f"Tokens trained: {trained[selection] if share < 1 else 'all (plain GRPO)'}")
+    if run.checkpoint:
+        console.print(f"Going on from {run.checkpoint}", soft_wrap=True)
+
+
+def print_accuracy(console: Console, when: str, evaluation: CountdownEvaluation) -> None:
+    """Print an accuracy with its interval."""
+    low, high = evaluation.interval
+    console.print(
+        f"Accuracy {when:6s} [bold]{evaluation.accuracy:.3f}[/]  (95 % interval {low:.3f} to {high:.3f}, "
+        f"{evaluation.num_problems} held-out problems)",
+        highlight=False,
+    )
+
+
+def highlight_answer(tokens: list[str], kept: list[bool]) -> Text:
+    """
+    Mark the kept tokens of an answer in color, and in brackets for terminals without it.
+
+    Example:
+    ```python
+    >>> highlight_answer(["3", "*", "5"], [False, True, False]).plain
+    '3 [*] 5'
+    ```
+    """
+    text = Text()
+    for token, is_kept in zip(map(str.strip, tokens), kept, strict=True):
+        text.append(f"[{token}]" if is_kept else token, style="bold black on yellow" if is_kept else "dim")
+        text.append(" ")
+    text.rstrip()
+    return text
+
+
+def print_results(console: Console, results: dict[str, Any], completions: pandas.DataFrame) -> None:
+    """Print the change of the accuracy, the agreement with the known forks, one answer and the files."""
+    low, high = results["rise_interval"]
+    verdict = "rose" if low > 0 else "fell" if high < 0 else "did not change beyond chance"
+    console.print(
+        f"The accuracy {verdict}: {results['rise']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})", highlight=False
+    )
+    if results["fork_recall"] is not None:
+        console.print(
+            f"Kept tokens against the task's known forks: precision {results['fork_precision']:.3f}, "
+            f"recall {results['fork_recall']:.3f}",
+            highlight=False,
+        )
+    if "kept" in completions:
+        shown = completions[(completions["advantage"] > 0) & (completions["tokens"].map(len) > 20)]
+        if len(shown):
+            answer = shown.iloc[-1]
+            console.print(f"\n{answer['prompt']}", highlight=False)
+            console.print(highlight_answer(list(answer["tokens"]), list(answer["kept"])))
+            console.print("[dim]Marked: the tokens that were trained.[/]\n")
+    names = {"checkpoint": "checkpoint", "model_card": "model card", "entropy_plot": "entropy plot"}
+    for key, name in names.items():
+        console.print(f"{name:12s} {results['paths'][key]}", highlight=False, soft_wrap=True)
+    console.print(f"[dim]{results['seconds']:.0f} s; all figures: {results['results_file']}[/]", soft_wrap=True)

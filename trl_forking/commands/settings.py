@@ -1,0 +1,246 @@
+"""What the settings of a run come to: its batch on the processes that there will be, and a file that repeats it."""
+
+import dataclasses
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from ..forking_grpo_config import ForkingGRPOConfig
+from ..run.user_errors import UserError
+
+
+def plan_config(num_processes: int) -> type[ForkingGRPOConfig]:
+    """
+    Make a config class that counts batches for processes that have not been started.
+
+    Args:
+        num_processes (`int`):
+            Processes that there will be.
+
+    Returns:
+        `type[ForkingGRPOConfig]`: its instances resolve and check batch sizes as TRL will on that many processes.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.settings import plan_config
+    >>> plan_config(32)("runs/x", per_device_train_batch_size=1, steps_per_generation=256).generation_batch_size
+    8192
+    ```
+    """
+
+    class PlannedConfig(ForkingGRPOConfig):
+        world_size = property(lambda self: num_processes)  # type: ignore[assignment]
+
+    return PlannedConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """
+    What the batch sizes of a config come to.
+
+    Attributes:
+        prompts_per_rollout (`int`): prompts that are answered before the weights change.
+        answers_per_prompt (`int`): answers to each of them.
+        prompts_per_step (`Fraction`): prompts of an optimizer step; the gradient is taken on all their answers.
+        steps_per_rollout (`Fraction`): optimizer steps that a rollout serves, below 1 if a step takes several.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.settings import compute_batch, plan_config
+    >>> compute_batch(plan_config(2)("runs/x", per_device_train_batch_size=8, num_generations=4)).prompts_per_rollout
+    4
+    ```
+    """
+
+    prompts_per_rollout: int
+    answers_per_prompt: int
+    prompts_per_step: Fraction
+    steps_per_rollout: Fraction
+
+
+def compute_batch(args: ForkingGRPOConfig) -> Batch:
+    """
+    Compute what the batch sizes of a config come to on its number of processes.
+
+    Args:
+        args ([`ForkingGRPOConfig`]):
+            Settings, resolved.
+
+    Returns:
+        [`Batch`]: prompts, answers and steps.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.settings import compute_batch, plan_config
+    >>> sizes = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 16, "steps_per_generation": 256}
+    >>> compute_batch(plan_config(32)("runs/x", num_generations=16, **sizes)).steps_per_rollout
+    Fraction(16, 1)
+    ```
+    """
+    answers_per_step = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    return Batch(
+        prompts_per_rollout=args.generation_batch_size // args.num_generations,
+        answers_per_prompt=args.num_generations,
+        prompts_per_step=Fraction(answers_per_step, args.num_generations),
+        steps_per_rollout=Fraction(args.generation_batch_size * args.num_iterations, answers_per_step),
+    )
+
+
+def describe_batch(args: ForkingGRPOConfig) -> str:
+    """
+    Say in one sentence what the batch sizes of a config come to.
+
+    Args:
+        args ([`ForkingGRPOConfig`]):
+            Settings, resolved.
+
+    Returns:
+        `str`: the sentence.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.settings import describe_batch, plan_config
+    >>> sizes = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 16, "steps_per_generation": 256}
+    >>> describe_batch(plan_config(32)("runs/x", num_generations=16, **sizes))
+    '512 prompts x 16 answers a rollout on 32 processes (256 answers each); 16 optimizer steps a rollout, 32 prompts each.'
+    ```
+    """
+    batch, num_processes = compute_batch(args), args.world_size
+    each = Fraction(args.generation_batch_size, num_processes)
+    steps = batch.steps_per_rollout
+    return (
+        f"{batch.prompts_per_rollout} prompts x {batch.answers_per_prompt} answers a rollout on "
+        f"{count(num_processes, 'process', 'processes')} ({each} answers each); "
+        + (count(steps, "optimizer step") + " a rollout" if steps >= 1 else f"{1 / steps} rollouts an optimizer step")
+        + f", {count(batch.prompts_per_step, 'prompt')} each."
+    )
+
+
+def count(number: int | Fraction, noun: str, plural: str | None = None) -> str:
+    """
+    Write a number with its noun.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.settings import count
+    >>> count(1, "process", "processes"), count(2, "prompt")
+    ('1 process', '2 prompts')
+    ```
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def check_num_processes(num_processes: int | None, args: ForkingGRPOConfig, source: str) -> None:
+    """
+    Check that as many processes run as the batch sizes are meant for.
+
+    Args:
+        num_processes (`int` or `None`):
+            Processes that the settings name, if they name any.
+        args ([`ForkingGRPOConfig`]):
+            Settings, resolved for the processes that run.
+        source (`str`):
+            Where the number was written, for the message.
+
+    Raises:
+        [`UserError`]: if other processes run; the message has the batch sizes that would come to the same there.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.settings import check_num_processes, plan_config
+    >>> args = plan_config(8)("runs/x", per_device_train_batch_size=1, gradient_accumulation_steps=16)
+    >>> check_num_processes(32, args, "paper.yaml")
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: paper.yaml: num_processes is 32, but 8 run: start 32 with trl-forking grpo or
+    accelerate launch, or keep the batch with --num_processes 8 --gradient_accumulation_steps 64 --steps_per_generation 64.
+    ```
+    """
+    if num_processes is None or num_processes == args.world_size:
+        return
+    raise UserError(
+        f"{source}: num_processes is {num_processes}, but {args.world_size} run: start {num_processes} with trl-forking "
+        f"grpo or accelerate launch{suggest_batch(args, num_processes, args.world_size)}."
+    )
+
+
+def suggest_batch(args: ForkingGRPOConfig, meant_for: int, num_processes: int) -> str:
+    """
+    Suggest the flags that come to the same batch on another number of processes, if there are any.
+
+    Args:
+        args ([`ForkingGRPOConfig`]):
+            Settings.
+        meant_for (`int`):
+            Processes that they are meant for.
+        num_processes (`int`):
+            Processes to come to the same batch on.
+
+    Returns:
+        `str`: the end of a sentence, or nothing if no whole numbers would do.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.settings import plan_config, suggest_batch
+    >>> suggest_batch(plan_config(8)("runs/x", gradient_accumulation_steps=3), meant_for=8, num_processes=6)
+    ', or keep the batch with --num_processes 6 --gradient_accumulation_steps 4 --steps_per_generation 4'
+    ```
+    """
+    names = ("gradient_accumulation_steps", "steps_per_generation")
+    values = [Fraction(getattr(args, name) * meant_for, num_processes) for name in names]
+    if any(value.denominator != 1 for value in values):
+        return ""
+    flags = " ".join(f"--{name} {value}" for name, value in zip(names, values, strict=True))
+    return f", or keep the batch with --num_processes {num_processes} {flags}"
+
+
+# The batch sizes and the method are printed even where they are the defaults.
+_ALWAYS_SHOWN = {
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"),
+    *("num_iterations", *ForkingGRPOConfig.__annotations__),
+}
+# The first follows from the others, and TRL takes only one of the two.
+_NEVER_SHOWN = ("generation_batch_size", "dry_run")
+
+
+def format_settings(*dataclass_instances: Any) -> str:
+    """
+    Write what was set, in the command line, in a file or by a dataclass itself, as a YAML file for `--config`.
+
+    Args:
+        *dataclass_instances:
+            Parsed dataclasses. Fields that have their default are left out, except for batch and method.
+
+    Returns:
+        `str`: YAML that gives the same settings when it is parsed.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.grpo import LaunchArguments
+    >>> from trl_forking.commands.settings import format_settings
+    >>> print(format_settings(LaunchArguments(num_processes=8, dry_run=True)))
+    num_processes: 8
+    ```
+    """
+    settings: dict[str, Any] = {}
+    for instance in dataclass_instances:
+        default = _make_default(instance)
+        for name in (entry.name for entry in dataclasses.fields(instance) if entry.init):
+            value = getattr(instance, name)
+            if name not in _NEVER_SHOWN and (name in _ALWAYS_SHOWN or value != getattr(default, name)):
+                settings[name] = value.value if isinstance(value, Enum) else value
+    return yaml.safe_dump(settings, sort_keys=False, width=1000).strip()
+
+
+def _make_default(instance: Any) -> Any:
+    """Build what an instance would be if nothing had been set: the fields' defaults, as `__post_init__` resolves them."""
+    default_class = type(instance)
+    if isinstance(instance, ForkingGRPOConfig):
+        # A config that looks for its device sets up the processes of Accelerate anew, under a run that has them already.
+        found = {name: getattr(instance, name) for name in ("device", "n_gpu", "world_size")}
+        default_class = type(default_class.__name__, (default_class,), found)
+    return default_class()
