@@ -1,36 +1,86 @@
-"""Names and values of a run as Markdown and Python that mean what they say, whatever characters are in them."""
+"""Text, tables, code and links in Markdown. They show what they were made from, whatever characters are in it."""
 
 import html
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 
-_PUNCTUATION = re.compile(r"([\\`*_\[\]<>|~$#!])")
+# Every mark of CommonMark, of tables and formulas on the Hub, and of TensorBoard's Markdown. An underscore between two
+# letters or digits has no meaning, and names are easier to read with it.
+_MARKS = re.compile(r"[\\`*{}\[\]<>|~$#!&]|(?<![^\W_])_|_(?![^\W_])")
+_LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
-def escape_text(text: str) -> str:
+def escape_text(text: str, line_break: str = " ") -> str:
     r"""
-    Escape text for a line of Markdown or a cell of a table.
+    Escape text for the midst of a line or a cell of a table, so that no part of it is read as Markdown or HTML.
+
+    Marks are written by their numbers: TensorBoard's Markdown does not know a backslash before `<`.
 
     Args:
         text (`str`):
-            Any text; line breaks become spaces.
+            Any text.
+        line_break (`str`, *optional*, defaults to `" "`):
+            What stands in place of a line break, such as `"<br>"`.
 
     Returns:
-        `str`: Markdown that shows the text.
+        `str`: one line of Markdown that shows the text.
 
     Example:
     ```python
     >>> print(escape_text("a|b <i> my_model\n*"))
-    a\|b \<i\> my_model \*
+    a&#124;b &#60;i&#62; my_model &#42;
     ```
     """
-    text = " ".join(str(text).split())
-    escaped = _PUNCTUATION.sub(r"\\\1", text)
-    return re.sub(r"(?<=\w)\\_(?=\w)", "_", escaped)  # inside a word an underscore has no meaning
+    escaped = _MARKS.sub(lambda match: f"&#{ord(match[0])};", str(text))
+    return _LINE_BREAK.sub(lambda match: line_break, escaped)
+
+
+def format_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], float_format: str = ".4g", line_break: str = " "
+) -> str:
+    """
+    Write a table as Markdown. No cell is read as Markdown or HTML.
+
+    Args:
+        columns (sequence of `str`):
+            Names of the columns.
+        rows (iterable of sequences):
+            Cells, one per column: text, numbers or anything with a text; `None` is an empty cell.
+        float_format (`str`, *optional*, defaults to `".4g"`):
+            How floats are written.
+        line_break (`str`, *optional*, defaults to `" "`):
+            What stands in place of a line break in a cell, such as `"<br>"`.
+
+    Returns:
+        `str`: the table, without a line break at its end.
+
+    Raises:
+        `ValueError`: if a row has more or fewer cells than there are columns.
+
+    Example:
+    ```python
+    >>> print(format_table(["token", "entropy", "reward"], [["<b>", 1.5, None]]))
+    | token | entropy | reward |
+    |---|---|---|
+    | &#60;b&#62; | 1.5 |  |
+    ```
+    """
+
+    def format_cell(value: Any) -> str:
+        text = "" if value is None else f"{value:{float_format}}" if isinstance(value, float) else str(value)
+        return escape_text(text, line_break)
+
+    lines = [list(columns), *(list(row) for row in rows)]
+    for line in lines:
+        if len(line) != len(columns):
+            raise ValueError(f"A table of {len(columns)} columns has a row of {len(line)} cells: {line}.")
+    head, *body = [f"| {' | '.join(map(format_cell, line))} |" for line in lines]
+    return "\n".join([head, "|" + "---|" * len(columns), *body])
 
 
 def format_code(value: Any) -> str:

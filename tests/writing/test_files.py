@@ -1,0 +1,128 @@
+"""A file is written completely or not at all, and a broken line of JSON is named by its number."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from trl_forking.writing.files import read_json_lines, write_atomically
+
+
+STATE = {"step": torch.arange(100_000)}
+CONTENTS = {
+    "text": "größe\r\n\n" * 100_000,
+    "bytes": b"\x00\xff" * 400_000,
+    "torch": lambda file: torch.save(STATE, file),
+    "parquet": lambda file: pq.write_table(pa.table({"a": list(range(200_000))}), file, compression="none"),
+}
+
+
+@contextmanager
+def longest_file(num_bytes: int):
+    """No file may grow beyond that, by the system's own limit: a write beyond it fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_kind_of_content_arrives(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    for name, content in CONTENTS.items():
+        write_atomically(folder / name, content)
+    assert list_files(folder) == sorted(CONTENTS)
+    assert (folder / "text").read_bytes() == CONTENTS["text"].encode()  # line ends as they were
+    assert (folder / "bytes").read_bytes() == CONTENTS["bytes"]
+    assert torch.load(folder / "torch")["step"].equal(STATE["step"])
+    assert pq.read_table(folder / "parquet")["a"].to_pylist() == list(range(200_000))
+
+
+@pytest.mark.parametrize("name", list(CONTENTS))
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, name, old):
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(old)
+    with longest_file(100_000), pytest.raises((OSError, RuntimeError)):
+        write_atomically(path, CONTENTS[name])
+    assert list_files(tmp_path) == ([] if old is None else ["file"])
+    assert old is None or path.read_bytes() == old
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError])
+@pytest.mark.parametrize("place", ["content", "replace"])
+def test_an_error_in_between_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, error, place):
+    def fail(*_):
+        raise error
+
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+    if place == "replace":
+        monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(error):
+        write_atomically(path, fail if place == "content" else "new")
+    assert list_files(tmp_path) == ["file"] and path.read_text() == "old"
+
+
+def test_a_killed_process_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+    code = (
+        "import os, signal, sys\n"
+        "from trl_forking.writing.files import write_atomically\n"
+        "def write(file):\n"
+        "    file.write(b'half')\n"
+        "    file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_atomically(sys.argv[1], write)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    result = subprocess.run([sys.executable, "-c", code, str(path)], env=environment)
+    assert result.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert all(name == "file" or name.startswith("_") for name in list_files(tmp_path))  # `_`: never pushed
+    write_atomically(path, "new")
+    assert list_files(tmp_path) == ["file"] and path.read_text() == "new"
+
+
+def test_json_lines_are_read_one_by_one(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"a": "größe"}, {"a": "line\u2028break"}, {}]
+    text = "\r\n \n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert list(read_json_lines(path)) == rows
+    path.write_text("")
+    assert list(read_json_lines(path)) == []
+
+
+@pytest.mark.parametrize("line", [b"{", b"[1]", b'[["a", 1]]', b"1", b"null", b'"a"', b'{"a": "\xff"}', b"{} {}"])
+def test_a_line_that_is_no_object_is_named(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n\n' + line + b"\n")
+    lines = read_json_lines(path)
+    assert next(lines) == {"a": 1}
+    with pytest.raises(ValueError) as raised:
+        next(lines)
+    assert str(raised.value) == f"{path}:3: not a JSON object: write one per line."
+
+
+def test_a_missing_file_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        next(read_json_lines(tmp_path / "rows.jsonl"))

@@ -1,0 +1,99 @@
+"""Files that are written completely or not at all, and files of JSON lines."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_atomically(path: str | Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
+    """
+    Write a file completely or not at all.
+
+    The content goes into a second file in the same folder, which then takes the place of the first. If an error comes in
+    between, the second file is removed. A process that is killed in between leaves the second file behind; the next write
+    to the same path uses it again. Its name begins with `_`, so that no push to the Hub takes it along.
+
+    Args:
+        path (`str` or `Path`):
+            File to write or replace. Its folder is made.
+        content (`str`, `bytes` or function):
+            Text, which is written as UTF-8 without any change of its line ends; bytes; or a function that writes to the
+            open binary file it gets, such as `lambda file: torch.save(state, file)`.
+
+    Raises:
+        `OSError`: if the disk is full or the folder can't be written to. The old file is left as it was. Errors of
+            `content` are raised too, with the same guarantee.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> write_atomically("runs/README.md", "text")
+    >>> Path("runs/README.md").read_text()
+    'text'
+    >>> write_atomically("runs/state.pt", lambda file: torch.save({"step": 3}, file))
+    >>> torch.load("runs/state.pt")
+    {'step': 3}
+    ```
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"_{path.name}.partial")
+    try:
+        with unfinished.open("wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+        os.replace(unfinished, path)
+    except BaseException:  # an interruption by the user too
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def read_json_lines(path: str | Path) -> Iterator[dict[str, Any]]:
+    r"""
+    Read a file with one JSON object per line, one line at a time.
+
+    Args:
+        path (`str` or `Path`):
+            File in UTF-8. Empty lines are skipped.
+
+    Returns:
+        `Iterator[dict]`: the objects, in the order of the lines.
+
+    Raises:
+        `ValueError`: if a line is no JSON object. The message has the file and the number of the line.
+        `OSError`: if the file can't be read.
+
+    Example:
+    ```python
+    >>> size = Path("problems.jsonl").write_text('{"question": "1 + 1?"}\n[2]\n')
+    >>> lines = read_json_lines("problems.jsonl")
+    >>> next(lines)
+    {'question': '1 + 1?'}
+    >>> next(lines)
+    Traceback (most recent call last):
+        ...
+    ValueError: problems.jsonl:2: not a JSON object: write one per line.
+    ```
+    """
+    # As bytes: `str.splitlines` also cuts at characters that JSON allows within a text, such as U+2028.
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            text = (
+                line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            )  # the mark that Windows begins a file with
+            if text.strip():
+                yield _parse_object(text, f"{path}:{number}")
+
+
+def _parse_object(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except ValueError as error:  # that of `decode` is one too
+        raise ValueError(f"{place}: not a JSON object: write one per line.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: not a JSON object: write one per line.")
+    return value
