@@ -27,7 +27,8 @@ from trl_forking.card.run_files import write_config
 from trl_forking.commands.arguments import ForkingParser
 from trl_forking.commands.grpo import LaunchArguments, choose_config_class
 from trl_forking.commands.settings import check_num_processes, describe_batch, format_settings
-from trl_forking.data.problems import END_OF_TEXT, drop_long_prompts, load_problems
+from trl_forking.data.problems import drop_long_prompts, load_problems
+from trl_forking.data.templates import END_OF_TEXT
 from trl_forking.hub.errors import PushError
 from trl_forking.rewards.math_reward import math_reward
 from trl_forking.run.resume import find_last_complete, resolve_checkpoint

@@ -1,0 +1,1 @@
+"""Questions and answers: one reader, for training and for analysis."""

@@ -1,11 +1,12 @@
-"""Math problems with a known answer: reads them, puts them into a prompt, and leaves out what can't be used."""
+"""Problems to train on: each has a prompt and an answer that math-verify can read."""
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..rewards.math_reward import verify_math
 from ..run.user_errors import UserError
+from .columns import ANSWER_COLUMNS, find_answer_column, get_answer, get_question
+from .rows import read_rows
+from .templates import build_prompt
 
 
 if TYPE_CHECKING:
@@ -13,71 +14,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-INSTRUCTION = "\nReason step by step, and put the final answer in \\boxed{}."
-# The paper's, for base models: plain text, which ends at the end of the text and not of a turn.
-PAPER_PROMPT = "User:\n{}\nPlease reason step by step, and put your final answer within \\boxed{{}}.\n\nAssistant:\n"
-END_OF_TEXT = "<|endoftext|>"
-
-QUESTION_COLUMNS = ("prompt", "question", "problem")
-ANSWER_COLUMNS = ("solution", "answer", "reward_model")
-
-
-def build_prompt(question: str | list[dict[str, str]], template: str) -> str | list[dict[str, str]]:
-    r"""
-    Put a question into a prompt template.
-
-    Args:
-        question (`str` or `list[dict]`):
-            A question, or a chat of `role` and `content`, which a chat template leaves as it is.
-        template (`str`):
-            `"chat"`: one message with an instruction, for the model's own chat template; `"paper"`: the plain text
-            that the paper gives to base models.
-
-    Returns:
-        `list[dict]` or `str`: a chat for `"chat"`, a text for `"paper"`.
-
-    Raises:
-        [`UserError`]: if a chat of several messages is to go into the paper's template, which takes one question.
-
-    Example:
-    ```python
-    >>> from trl_forking.data.problems import build_prompt
-    >>> build_prompt("1 + 1?", "paper")
-    'User:\n1 + 1?\nPlease reason step by step, and put your final answer within \\boxed{}.\n\nAssistant:\n'
-    ```
-    """
-    if template == "chat":
-        return [{"role": "user", "content": question + INSTRUCTION}] if isinstance(question, str) else question
-    if isinstance(question, str):
-        return PAPER_PROMPT.format(question)
-    if len(question) != 1:
-        raise UserError(f"prompt_template paper takes one question, not a chat of {len(question)} messages: use chat.")
-    return PAPER_PROMPT.format(question[0]["content"])
-
-
 def load_problems(name: str, config: str | None = None, split: str = "train", template: str = "chat") -> "Dataset":
     r"""
-    Load problems from a JSON-lines file or a data set of the Hub, as the trainer takes them.
+    Load problems as the trainer takes them.
 
     The question is in a column `prompt`, `question` or `problem`, the answer in `solution`, `answer` or, as in
-    DAPO-Math-17k, `reward_model` with its `ground_truth`. Rows whose answer math-verify can't read are left out, and a
-    line says how many: every answer to them would get no reward at all.
+    DAPO-Math-17k, `reward_model` with its `ground_truth`. The function leaves out each row whose answer math-verify
+    can't read, because every completion would get the reward 0 there. It prints how many rows it used.
 
     Args:
         name (`str`):
-            Data set of the Hub, or a file that ends in `.jsonl`.
+            A file of one of the kinds of [`~trl_forking.data.rows.read_rows`], such as `problems.jsonl`, or the name of
+            a data set of the Hub.
         config (`str`, *optional*):
             Configuration of the data set of the Hub.
         split (`str`, *optional*, defaults to `"train"`):
             Split of the data set of the Hub.
         template (`str`, *optional*, defaults to `"chat"`):
-            Prompt template, as in [`build_prompt`].
+            Prompt template, as in [`~trl_forking.data.templates.build_prompt`].
 
     Returns:
         [`~datasets.Dataset`]: columns `prompt` and `solution` (`str`).
 
     Raises:
-        [`UserError`]: if there is no such file, column, or answer that can be read.
+        [`UserError`]: if the file does not exist or cannot be read, a row has no question, or no row has an answer that
+            math-verify can read.
 
     Example:
     ```python
@@ -90,42 +51,32 @@ def load_problems(name: str, config: str | None = None, split: str = "train", te
     ```
     """
     from accelerate import PartialState
-    from datasets import Dataset, load_dataset
-
-    dataset = _read_rows(name) if name.endswith(".jsonl") else load_dataset(name, config, split=split)
-    columns = dataset.column_names
-    question = next((column for column in QUESTION_COLUMNS if column in columns), None)
-    answer = next((column for column in ANSWER_COLUMNS if column in columns), None)
-    if not (question and answer):
-        raise UserError(f"{name} has the columns {columns}: name one prompt or question, and one solution or answer.")
-    rows = []
-    for row in dataset:
-        solution = str(row[answer]["ground_truth"] if answer == "reward_model" else row[answer])
-        if verify_math("", solution) is not None:
-            rows.append({"prompt": build_prompt(row[question], template), "solution": solution})
-    if not rows:
-        raise UserError(f"{name}: math-verify can read no answer in the column {answer}: give numbers or LaTeX.")
-    PartialState().print(f"{name}: {len(rows)} of {len(dataset)} problems have an answer that math-verify can read")
-    return Dataset.from_list(rows)
-
-
-def _read_rows(name: str) -> "Dataset":
     from datasets import Dataset
 
-    if not Path(name).is_file():
-        raise UserError(f"dataset_name: there is no file {name}: examples/make_gsm_data.py writes one.")
-    rows = []
-    for number, line in enumerate(Path(name).read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{name}:{number}: not a JSON object: write one per line.") from error
-    return Dataset.from_list(rows)
+    problems, answer_columns, num_rows = [], set(), 0
+    for num_rows, row in enumerate(read_rows(name, config, split), start=1):
+        question, answer = get_question(row, f"{name}, row {num_rows}"), get_answer(row)
+        answer_columns.add(find_answer_column(row))
+        if answer is not None and verify_math("", answer) is not None:
+            problems.append({"prompt": build_prompt(question, template), "solution": answer})
+    if not problems:
+        raise UserError(_explain_no_problems(name, num_rows, answer_columns - {None}))
+    PartialState().print(f"{name}: {len(problems)} of {num_rows} problems have an answer that math-verify can read")
+    return Dataset.from_list(problems)
+
+
+def _explain_no_problems(name: str, num_rows: int, answer_columns: set[Any]) -> str:
+    if not num_rows:
+        return f"{name} has no rows: give at least one problem with its answer."
+    if not answer_columns:
+        return f"{name}: no row has an answer: put it into a column {' or '.join(ANSWER_COLUMNS)}."
+    columns = " or ".join(sorted(answer_columns))
+    return f"{name}: math-verify can read no answer in the column {columns}: give numbers or LaTeX."
 
 
 def drop_long_prompts(dataset: "Dataset", tokenizer: "PreTrainedTokenizerBase", longest: int | None) -> "Dataset":
     """
-    Leave out problems whose prompt is too long, and print how many.
+    Leave out the problems whose prompt is too long, and print how many are left.
 
     Args:
         dataset ([`~datasets.Dataset`]):
@@ -133,13 +84,13 @@ def drop_long_prompts(dataset: "Dataset", tokenizer: "PreTrainedTokenizerBase", 
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model.
         longest (`int`, *optional*):
-            Most tokens of a prompt; `None` keeps all.
+            Largest number of tokens of a prompt; `None` keeps all problems.
 
     Returns:
-        [`~datasets.Dataset`]: the others.
+        [`~datasets.Dataset`]: the problems that are left.
 
     Raises:
-        [`UserError`]: if none is left.
+        [`UserError`]: if no problem is left.
 
     Example:
     ```python
