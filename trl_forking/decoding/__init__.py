@@ -1,6 +1,7 @@
 """Sampling with one temperature for forking tokens and another for the rest, in Transformers and in vLLM."""
 
-from .transformers import ForkTemperature, apply_fork_temperature, check_fork_temperature, compute_entropies
+from ..selection.entropies import compute_entropies
+from .transformers import ForkTemperature, apply_fork_temperature, check_fork_temperature
 
 
 __all__ = ["ForkTemperature", "apply_fork_temperature", "check_fork_temperature", "compute_entropies"]

@@ -8,28 +8,7 @@ import math
 import torch
 from transformers import LogitsProcessor
 
-
-def compute_entropies(logits: torch.Tensor) -> torch.Tensor:
-    r"""
-    Compute the entropy of the next token, \\( H = -\sum_j p_j \log p_j \\) with \\( p = \mathrm{softmax}(z) \\).
-
-    Args:
-        logits (`torch.Tensor` of shape `(B, V)`):
-            Logits \\( z \\) before any temperature. A word at -inf is impossible and adds nothing.
-
-    Returns:
-        `torch.Tensor` of shape `(B, 1)`, float32: entropies in nats.
-
-    Example:
-    ```python
-    >>> import math, torch
-    >>> compute_entropies(torch.tensor([[0.0, 0.0, -math.inf]]))  # log 2
-    tensor([[0.6931]])
-    ```
-    """
-    probabilities = logits.detach().float().softmax(dim=-1)
-    # entr(0) is 0, where 0 * log 0 would be NaN; written over its input, since a vocabulary is large.
-    return torch.special.entr(probabilities, out=probabilities).sum(dim=-1, keepdim=True)
+from ..selection.entropies import compute_entropies
 
 
 def check_fork_temperature(threshold: float, fork_temperature: float, other_temperature: float) -> None:

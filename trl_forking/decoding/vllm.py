@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .transformers import check_fork_temperature, compute_entropies
+from ..selection.entropies import compute_entropies
+from .transformers import check_fork_temperature
 
 
 # The keys of SamplingParams.extra_args, in the order of the columns below.
