@@ -1,4 +1,4 @@
-"""The settings of [`ForkingGRPOTrainer`] and the checks that refuse a wrong one before anything is loaded."""
+"""The settings of [`ForkingGRPOTrainer`]. Wrong settings are refused before anything is loaded."""
 
 import difflib
 import numbers
@@ -21,46 +21,47 @@ class ForkingGRPOConfig(GRPOConfig):
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of the counted tokens in the paper's set, \\( \rho \\), in (0, 1]. `1.0` is plain GRPO, bit for bit.
         token_selection (`str`, *optional*, defaults to `"high_entropy"`):
-            Tokens to train. `"high_entropy"`: the top \\( \rho \\) by entropy, the paper's forking tokens;
-            `"low_entropy"`: all the others; `"random"`: as many as the paper's set, drawn blindly.
+            Which tokens are kept. `"high_entropy"`: the top \\( \rho \\) by entropy, which are the paper's forking
+            tokens. `"low_entropy"`: all other tokens. `"random"`: a random set of the same size as the paper's.
         selection_scope (`str`, *optional*, defaults to `"batch"`):
-            What has one threshold. `"batch"`: the whole rollout batch, over all processes and accumulation steps,
-            with the entropies of the policy that wrote it; `"micro_batch"`: one forward pass over all processes, with
-            the entropies of the current policy, as in TRL and the paper's code; `"sequence"`: every answer.
+            Which tokens share one threshold. `"batch"`: the whole rollout batch, over all processes and accumulation
+            steps, with the entropies of the policy that wrote it. `"micro_batch"`: one forward pass over all
+            processes, with the entropies of the current policy, as in TRL and the paper's code. `"sequence"`: one
+            answer.
         loss_normalizer (`str`, *optional*, defaults to `"kept"`):
-            Tokens the loss is divided by. `"kept"`: the trained ones (version 2 of the paper); `"all"`: every
-            completion token (version 1, TRL), a gradient \\( \rho \\) times as large.
+            Which tokens the loss divides by. `"kept"`: the number of kept tokens (version 2 of the paper). `"all"`:
+            the number of all completion tokens (version 1, TRL). The gradient is then \\( \rho \\) times as large.
         count_zero_advantage (`bool`, *optional*, defaults to `False`):
-            Whether tokens whose advantage is exactly zero compete for the budget. They cannot teach anything, so by
-            default groups with equal rewards use up none of it.
+            Whether tokens whose advantage is exactly zero compete for the budget. Training learns nothing from them,
+            so by default zero-variance groups use up nothing of it.
         sparse_update (`bool`, *optional*, defaults to `True`):
-            Whether to leave dropped tokens out of the forward and backward pass where the gradient stays the same;
-            where it would not, a message says why and all tokens are computed.
+            Whether to leave dropped tokens out of the forward and backward pass where the gradient stays the same.
+            Otherwise all tokens are computed, and a message says why.
         log_entropy (`bool`, *optional*, defaults to `False`):
-            Whether to write tokens, their entropies and kept flags beside the logged completions. Needs
+            Whether to write tokens, their entropies and kept flags into the table of logged completions. It needs
             `log_completions=True`.
         dynamic_sampling (`bool`, *optional*, defaults to `False`):
-            Whether to replace groups whose rewards are all equal by answers to fresh prompts, as in
-            [DAPO](https://huggingface.co/papers/2503.14476), until every group of a rollout batch teaches. The paper
-            trains so. With `num_train_epochs` training ends when that many passes over the prompts are used up; with
-            `max_steps` another pass begins.
+            Whether to replace zero-variance groups, whose rewards are all equal, by answers to new prompts until every
+            group of a rollout batch is informative, as in [DAPO](https://huggingface.co/papers/2503.14476). The paper
+            trains this way. With `num_train_epochs`, training ends when that many passes over the prompts are used up.
+            With `max_steps`, another pass begins.
         dynamic_sampling_max_rounds (`int`, *optional*, defaults to `10`):
-            Most rounds of generation for one rollout batch, the first included. When they run out, what was found is
-            trained.
+            Largest number of generation rounds for one rollout batch, including the first. After the last round the
+            trainer trains on the groups that it has.
 
         > Parameters with other defaults than in [`~trl.GRPOConfig`]
 
         loss_type (`str`, *optional*, defaults to `"dapo"`):
-            Loss type; the paper trains with DAPO.
+            Loss type of TRL. The paper trains with DAPO.
         epsilon_high (`float`, *optional*, defaults to `0.28`):
-            Upper clip range; DAPO's clip-higher.
+            Upper clip range, DAPO's clip-higher.
         bf16 (`bool`, *optional*):
-            Whether to train in bfloat16. If not set, `True` where a GPU supports it and `fp16` is not set, else
-            `False`.
+            Whether to train in bfloat16. If not set, it is `True` if a GPU supports it and `fp16` is not set,
+            otherwise `False`.
 
     Raises:
-        `ValueError`: if a field has an unknown or impossible value, or a combination would send gradient through
-        dropped tokens.
+        `ValueError`: if a field has an unknown or impossible value, or if a combination of fields would give dropped
+        tokens a gradient.
 
     Example:
     ```python
@@ -79,20 +80,22 @@ class ForkingGRPOConfig(GRPOConfig):
     token_selection: str = field(
         default="high_entropy",
         metadata={
-            "help": "Tokens to train: `high_entropy` (the paper's forking tokens), `low_entropy` (all others) or "
-            "`random` (as many as the paper's, drawn blindly)."
+            "help": "Which tokens are kept: `high_entropy` (the paper's forking tokens), `low_entropy` (all other "
+            "tokens) or `random` (a random set of the same size as the paper's)."
         },
     )
     selection_scope: str = field(
         default="batch",
         metadata={
-            "help": "What has one threshold: `batch` (the whole rollout batch, over all processes), `micro_batch` (one "
-            "forward pass, as in TRL) or `sequence` (every answer)."
+            "help": "Which tokens share one threshold: `batch` (the whole rollout batch, over all processes), "
+            "`micro_batch` (one forward pass, as in TRL) or `sequence` (one answer)."
         },
     )
     loss_normalizer: str = field(
         default="kept",
-        metadata={"help": "Tokens the loss is divided by: `kept` (version 2 of the paper) or `all` (version 1, TRL)."},
+        metadata={
+            "help": "Which tokens the loss divides by: `kept` (version 2 of the paper) or `all` (version 1, TRL)."
+        },
     )
     count_zero_advantage: bool = field(
         default=False,
@@ -100,25 +103,26 @@ class ForkingGRPOConfig(GRPOConfig):
     )
     sparse_update: bool = field(
         default=True,
-        metadata={"help": "Whether to leave dropped tokens out of forward and backward where that is exact."},
+        metadata={"help": "Whether to leave dropped tokens out of the forward and backward pass where that is exact."},
     )
     log_entropy: bool = field(
         default=False,
         metadata={
-            "help": "Whether to write tokens, their entropies and kept flags beside the logged completions. Needs "
-            "`log_completions`."
+            "help": "Whether to write tokens, their entropies and kept flags into the table of logged completions. It "
+            "needs `log_completions`."
         },
     )
     dynamic_sampling: bool = field(
         default=False,
-        metadata={"help": "Whether to replace groups whose rewards are all equal by answers to fresh prompts (DAPO)."},
+        metadata={"help": "Whether to replace groups whose rewards are all equal by answers to new prompts (DAPO)."},
     )
     dynamic_sampling_max_rounds: int = field(
-        default=10, metadata={"help": "Most rounds of generation for one rollout batch, the first included."}
+        default=10,
+        metadata={"help": "Largest number of generation rounds for one rollout batch, including the first."},
     )
-    loss_type: str = field(default="dapo", metadata={"help": "Loss type of TRL; the paper trains with `dapo`."})
+    loss_type: str = field(default="dapo", metadata={"help": "Loss type of TRL. The paper trains with `dapo`."})
     epsilon_high: float | None = field(
-        default=0.28, metadata={"help": "Upper clip range; DAPO's clip-higher is `0.28`."}
+        default=0.28, metadata={"help": "Upper clip range. DAPO's clip-higher is `0.28`."}
     )
 
     def __post_init__(self):
@@ -126,7 +130,7 @@ class ForkingGRPOConfig(GRPOConfig):
         if self.drops_tokens:
             self._refuse_gradient_through_dropped_tokens()
         if self.bf16 is None:  # type: ignore[has-type]
-            # TRL's default is bfloat16 everywhere, which ends with an error on a machine without a GPU.
+            # TRL's default is bfloat16 everywhere, which raises an error on a machine without a GPU.
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
         try:
             super().__post_init__()
@@ -135,11 +139,11 @@ class ForkingGRPOConfig(GRPOConfig):
 
     @property
     def drops_tokens(self) -> bool:
-        """Whether any token is left out of the loss; if not, training is plain GRPO."""
+        """Whether tokens are left out of the loss. If not, training is plain GRPO."""
         return self.top_entropy_quantile < 1.0
 
     def _explain_group_size(self) -> ValueError | None:
-        """Say which group sizes a rollout can be divided into; TRL says only that this one is none of them."""
+        """Name the group sizes that divide a rollout. TRL says only that this one does not."""
         size, total = self.num_generations, self.generation_batch_size  # type: ignore[has-type]
         if not (isinstance(size, int) and isinstance(total, int) and size > 1 and total > 1 and total % size):
             return None
@@ -183,7 +187,7 @@ class ForkingGRPOConfig(GRPOConfig):
         if self.log_entropy and self.selection_scope == "micro_batch" and self.drops_tokens:
             raise ValueError(
                 "log_entropy=True writes the kept flags when the answers are logged, but selection_scope='micro_batch' "
-                "chooses later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
+                "selects them later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
             )
 
     def _refuse_gradient_through_dropped_tokens(self) -> None:
@@ -202,7 +206,7 @@ class ForkingGRPOConfig(GRPOConfig):
         if self.importance_sampling_level == "sequence" and self.selection_scope == "micro_batch":
             raise ValueError(
                 "importance_sampling_level='sequence' needs the kept tokens before the forward pass, and "
-                "selection_scope='micro_batch' chooses them after it: set selection_scope to 'batch' or 'sequence'."
+                "selection_scope='micro_batch' selects them after it: set selection_scope to 'batch' or 'sequence'."
             )
 
 

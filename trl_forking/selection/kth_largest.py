@@ -1,9 +1,9 @@
 """The exact k-th largest value over all ranks, with memory and traffic that do not grow with the number of values.
 
-A radix selection. Every pass goes over the values slice by slice, counts one 16-bit digit of those that can still be
-the k-th largest, and sums the counts over the ranks; the sums tell which digit the k-th largest has. A 32-bit value
-takes two passes and a 64-bit one four. A pass sends 65,536 counts (512 KiB) however many values there are, and nothing
-is gathered, so the 2^24 elements at which `torch.quantile` stops are no limit here.
+This is a radix selection. Every pass reads the values slice by slice. It counts one 16-bit digit of the values that
+can still be the k-th largest, and sums the counts over the ranks. The sums tell which digit the k-th largest value
+has. A 32-bit value takes two passes, a 64-bit value takes four. A pass sends 65,536 counts (512 KiB) for any number of
+values, and nothing is gathered. So there is no limit of 2^24 elements, as `torch.quantile` has.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,15 +12,15 @@ import torch
 
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]
-"""Sums a tensor over all ranks, as `accelerator.reduce` does; the identity where there is one process."""
+"""Sums a tensor over all ranks, as `accelerator.reduce` does. With one process it is the identity."""
 
 _DIGIT_BITS = 16
 _NUM_DIGITS = 1 << _DIGIT_BITS
-_SLICE = 1 << 22  # values handled at a time: their temporaries take less than 100 MiB
+_SLICE = 1 << 22  # values per slice: the temporary tensors then take less than 100 MiB
 
 
 def keep_local(tensor: torch.Tensor) -> torch.Tensor:
-    """Return `tensor` unchanged: the sum over the ranks of a run with one process."""
+    """Return `tensor` unchanged, which is the sum over the ranks if there is one process."""
     return tensor
 
 
@@ -28,15 +28,15 @@ def compute_order_codes(values: torch.Tensor) -> torch.Tensor:
     """
     Map floats to signed integers in the same order.
 
-    The bits of an IEEE float, read as a signed integer, rise with the value where it is positive; where it is negative
-    its lower 31 bits have to be flipped.
+    The bits of an IEEE float, read as a signed integer, rise with the value if the value is positive. If it is
+    negative, its lower 31 bits must be flipped.
 
     Args:
         values (`torch.Tensor` of shape `(...)`):
-            Floats without NaN; taken as float32.
+            Floats without NaN; they are converted to float32.
 
     Returns:
-        `torch.Tensor` of shape `(...)` and type int32: `codes[i] < codes[j]` exactly where `values[i] < values[j]`.
+        `torch.Tensor` of shape `(...)` and type int32: `codes[i] < codes[j]` if and only if `values[i] < values[j]`.
 
     Example:
     ```python
@@ -45,7 +45,7 @@ def compute_order_codes(values: torch.Tensor) -> torch.Tensor:
     [-1065353217, 0, 0, 1065353216]
     ```
     """
-    bits = (values.float() + 0.0).view(torch.int32)  # adding zero turns -0.0 into 0.0, so that the two tie
+    bits = (values.float() + 0.0).view(torch.int32)  # adding 0.0 turns -0.0 into 0.0, so that the two tie
     return torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
 
 
@@ -55,10 +55,10 @@ def _decode(code: int) -> float:
 
 
 def _count_digits(codes: torch.Tensor, shift: int, prefix: int) -> torch.Tensor:
-    """Count the 16 bits above `shift` over the codes that have `prefix` in front of them; shape `(65536,)`."""
+    """Count the 16-bit digits at `shift` of the codes that begin with `prefix`; the result has shape `(65536,)`."""
     digits = codes >> shift
     if shift + _DIGIT_BITS == torch.iinfo(codes.dtype).bits:
-        digits = digits + _NUM_DIGITS // 2  # the leading digit carries the sign: count it from 0 too
+        digits = digits + _NUM_DIGITS // 2  # the leading digit carries the sign, so shift it to begin at 0
     else:
         digits = digits[digits >> _DIGIT_BITS == prefix] & (_NUM_DIGITS - 1)
     return torch.bincount(digits, minlength=_NUM_DIGITS)
@@ -72,12 +72,12 @@ def find_kth_largest(
 
     Args:
         parts (`Callable`):
-            Starts a pass over this rank's integers and returns them as tensors of shape `(n,)`. At least one tensor,
-            which may be empty.
+            Starts a pass over this rank's integers and returns them as tensors of shape `(n,)`. It returns at least
+            one tensor, which may be empty.
         k (`int`):
-            Position from the top, 1 for the largest; the same on every rank.
+            Position from the top, 1 for the largest. It is the same on every rank.
         reduce (`Callable`, *optional*):
-            Sums a tensor over the ranks; called once a pass.
+            Sums a tensor over the ranks. It is called once per pass.
         bits (`int`, *optional*, defaults to `64`):
             Size of the integers: 64 for int64, 32 for int32.
 
@@ -97,7 +97,7 @@ def find_kth_largest(
     prefix, remaining = 0, k
     for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
         counts = reduce(sum(_count_digits(part, shift, prefix) for part in parts())).cpu()
-        at_least = counts.flip(0).cumsum(0).flip(0)  # at_least[d]: how many have the digit d or a larger one
+        at_least = counts.flip(0).cumsum(0).flip(0)  # at_least[d]: how many codes have the digit d or a larger one
         if not 1 <= remaining <= int(at_least[0]):
             raise ValueError(f"k must be between 1 and the number of values ({int(at_least[0])}), but it is {k}.")
         digit = int((at_least >= remaining).sum()) - 1
@@ -120,17 +120,17 @@ def select_largest(
     """
     Select exactly the k largest values that all ranks hold together.
 
-    Where values tie at the threshold, those with the largest keys are taken. Keys are unique and belong to the values,
-    not to the rank that holds them, so the selection is the same however the values are split.
+    If values tie at the threshold, those with the largest keys are selected. A key is unique and belongs to the value,
+    not to the rank that holds it. So the selection does not depend on how the values are split over the ranks.
 
     Args:
         values (`torch.Tensor` of shape `(N,)`):
             This rank's values, without NaN.
         k (`int`):
-            How many to select over all ranks; the same on every rank. 0 selects none.
+            How many values to select over all ranks. It is the same on every rank. 0 selects none.
         tie_keys (`Callable`):
-            Returns the int64 keys, unique over all ranks, of the values at the given indices of shape `(n,)`. Called
-            only where a tie has to be broken.
+            Returns the int64 keys of the values at the given indices of shape `(n,)`. Keys are unique over all ranks.
+            It is called only if a tie must be broken.
         reduce (`Callable`, *optional*):
             Sums a tensor over the ranks.
 
@@ -149,7 +149,7 @@ def select_largest(
     """
     if k == 0:
         return torch.zeros_like(values, dtype=torch.bool)
-    values = values.float()  # as the codes see them
+    values = values.float()  # the codes are those of float32 values
     threshold = _find_kth_code(values, k, reduce)
     at_threshold = torch.tensor(_decode(threshold), device=values.device)
     selected, tied = values > at_threshold, values == at_threshold

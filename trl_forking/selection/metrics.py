@@ -1,4 +1,4 @@
-"""A selection turned into the numbers that are logged under `forking/`. Pure torch; `docs/metrics.md` explains them."""
+"""The metrics of a selection, which are logged under `forking/`. Pure torch; `docs/metrics.md` explains them."""
 
 import math
 
@@ -13,15 +13,15 @@ PERCENTILES = (50, 80, 95, 99)
 
 def compute_thresholds(entropies: torch.Tensor, counted: torch.Tensor, top_entropy_quantile: float) -> torch.Tensor:
     """
-    Compute the threshold of every answer for itself: the lowest entropy among its own top share.
+    Compute one threshold for each answer: the lowest entropy in its own top share.
 
     Args:
         entropies (`torch.Tensor` of shape `(B, T)`):
             Entropies in nats.
         counted (`torch.Tensor` of shape `(B, T)`):
-            Tokens that compete.
+            Tokens that compete for the budget.
         top_entropy_quantile (`float`):
-            Share of the counted tokens in the top, a fraction in (0, 1].
+            Top share of the counted tokens, a fraction in (0, 1].
 
     Returns:
         `torch.Tensor` of shape `(M,)`: thresholds in nats of the `M` answers that have counted tokens.
@@ -51,7 +51,7 @@ def compute_selection_metrics(
     reduce: Reduce = keep_local,
 ) -> dict[str, float]:
     r"""
-    Compute what there is to know of a selection, over all ranks.
+    Compute the metrics of a selection over all ranks.
 
     Args:
         entropies (`torch.Tensor` of shape `(B, T)`):
@@ -59,21 +59,21 @@ def compute_selection_metrics(
         mask (`torch.Tensor` of shape `(B, T)`):
             Completion tokens that carry loss.
         counted (`torch.Tensor` of shape `(B, T)`):
-            Those of them that compete for the budget.
+            Tokens of `mask` that compete for the budget.
         kept (`torch.Tensor` of shape `(B, T)`):
-            Those of them that are trained.
+            Tokens of `counted` that are trained.
         top_entropy_quantile (`float`):
-            Share of the counted tokens above the threshold, \\( \rho \\), a fraction in (0, 1].
+            Share of the counted tokens that reaches the threshold, \\( \rho \\), a fraction in (0, 1].
         per_sequence (`bool`, *optional*, defaults to `False`):
-            Whether every answer has a threshold of its own; then their mean is the threshold.
+            Whether every answer has its own threshold. `threshold` is then their mean.
         reduce (`Callable`, *optional*):
             Sums a tensor over the ranks.
 
     Returns:
-        `dict[str, float]`: `threshold`, `entropy_p50`, `entropy_p80`, `entropy_p95`, `entropy_p99`,
-        `selected_entropy_mean` and `dropped_entropy_mean` in nats, over counted tokens; `kept_fraction` (of counted
-        tokens), `counted_fraction` (of tokens that carry loss) and `entropy_share` (of the counted tokens' entropy
-        that the kept ones hold). A number that does not exist, such as the mean over no token, is NaN.
+        `dict[str, float]`: in nats and over counted tokens: `threshold`, `entropy_p50`, `entropy_p80`, `entropy_p95`,
+        `entropy_p99`, `selected_entropy_mean` and `dropped_entropy_mean`. As fractions: `kept_fraction` (of the
+        counted tokens), `counted_fraction` (of the tokens that carry loss) and `entropy_share` (the kept tokens' part
+        of the counted tokens' entropy). A number that does not exist, such as the mean over no token, is NaN.
 
     Example:
     ```python
@@ -90,7 +90,7 @@ def compute_selection_metrics(
         thresholds = compute_thresholds(entropies, counted, top_entropy_quantile)
     num_thresholds = torch.tensor(thresholds.numel(), device=entropies.device)
     counts = [mask.count_nonzero(), counted.count_nonzero(), kept.count_nonzero(), num_thresholds]
-    # Indexing, not multiplying: what stands outside of a mask may be anything.
+    # Indexing, not multiplying: values outside of a mask may be infinite or NaN.
     sums = [entropies[counted].sum(), entropies[kept].sum(), thresholds.sum()]
     num_tokens, num_counted, num_kept, num_thresholds = reduce(torch.stack(counts)).tolist()
     entropy_counted, entropy_kept, threshold_sum = reduce(torch.stack(sums)).tolist()
@@ -114,13 +114,13 @@ def compute_selection_metrics(
 
 def correct_clip_ratios(metrics: dict[str, list[float]], factor: float) -> None:
     """
-    Turn TRL's shares of clipped tokens among all tokens into shares among kept ones; dropped ones never clip.
+    Turn TRL's shares of clipped tokens among all tokens into shares among kept tokens; dropped tokens never clip.
 
     Args:
         metrics (`dict[str, list[float]]`):
-            TRL's metrics by name; the newest values are changed.
+            TRL's metrics by name. The newest value of each is changed in place.
         factor (`float`):
-            All tokens for each kept one.
+            Number of all tokens over the number of kept tokens.
 
     Example:
     ```python
@@ -133,7 +133,10 @@ def correct_clip_ratios(metrics: dict[str, list[float]], factor: float) -> None:
     for name in ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio"):
         if metrics.get(name):
             metrics[name][-1] *= factor
-    for name in ("clip_ratio/low_min", "clip_ratio/high_max"):  # of single answers: no one factor corrects them
+    for name in (
+        "clip_ratio/low_min",
+        "clip_ratio/high_max",
+    ):  # these are numbers of single answers, which one factor cannot correct
         if metrics.get(name):
             metrics[name][-1] = math.nan
 
@@ -148,9 +151,9 @@ def find_clipped(
     r"""
     Find the tokens whose importance ratio TRL's loss clips.
 
-    With \\( r \\) the ratio and \\( A \\) the advantage: \\( r < 1 - \varepsilon_{low}, A < 0 \\) or
-    \\( r > 1 + \varepsilon_{high}, A > 0 \\); for `cispo` \\( r > \varepsilon_{high}, A > 0 \\). `sapo` and `vespo`
-    clip nothing.
+    A token with ratio \\( r \\) and advantage \\( A \\) is clipped if \\( r < 1 - \varepsilon_{low}, A < 0 \\) or
+    \\( r > 1 + \varepsilon_{high}, A > 0 \\). For `cispo` it is clipped if \\( r > \varepsilon_{high}, A > 0 \\).
+    `sapo` and `vespo` clip no token.
 
     Args:
         ratio (`torch.Tensor` of shape `(B, T)` or `(B, 1)`):

@@ -1,4 +1,4 @@
-"""Which tokens a run kept, counted by token id over all ranks. Pure torch."""
+"""How often a run kept each token of the vocabulary, over all ranks. Pure torch."""
 
 import torch
 
@@ -9,8 +9,8 @@ class TokenCounts:
     r"""
     Counts for every token of the vocabulary how often it competed for the budget and how often it was kept.
 
-    The counts are exact over all ranks and the same on each of them: one sum of two vectors of the vocabulary's size
-    for every selection.
+    The counts are exact over all ranks and the same on each rank. Each selection sums two vectors of the vocabulary's
+    size over the ranks.
 
     Example:
     ```python
@@ -45,9 +45,9 @@ class TokenCounts:
             counted (`torch.Tensor` of shape `(B, T)`):
                 Tokens that competed for the budget.
             kept (`torch.Tensor` of shape `(B, T)`):
-                Those of them that are trained.
+                Tokens of `counted` that are trained.
             vocabulary_size (`int`):
-                A number above every token id, the same on all ranks.
+                A number larger than every token id. It is the same on all ranks.
             reduce (`Callable`, *optional*):
                 Sums a tensor over the ranks.
         """
@@ -67,11 +67,11 @@ class TokenCounts:
 
         Args:
             number (`int`):
-                Most tokens to return.
+                Largest number of tokens to return.
 
         Returns:
-            `list[tuple[int, int, int]]`: token id, times it was kept, times it was counted; among equals the lower id
-            first.
+            `list[tuple[int, int, int]]`: token id, times it was kept, times it was counted. Among equal counts the
+            lower id comes first.
         """
         order = self._counts[0].argsort(descending=True, stable=True)[:number].tolist()
         return [(token, *self._counts[:, token].tolist()) for token in order if self._counts[0, token] > 0]
@@ -82,7 +82,7 @@ class TokenCounts:
         return {"token_ids": token_ids, "counts": self._counts[:, token_ids]}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up the counts of a checkpoint."""
+        """Load the counts of a checkpoint."""
         size = int(state["token_ids"].max()) + 1 if state["token_ids"].numel() else 0
         self._counts = torch.zeros(2, size, dtype=torch.long)
         self._counts[:, state["token_ids"]] = state["counts"]

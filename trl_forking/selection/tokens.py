@@ -1,4 +1,4 @@
-"""Which tokens are trained: per-token entropies and a mask in, the kept tokens out. Pure torch.
+"""Select the kept tokens from per-token entropies and a mask. Pure torch.
 
 Shapes: `B` answers of one rank, `T` completion positions (padded on the right). Entropies are in nats.
 """
@@ -15,8 +15,8 @@ TOKEN_SELECTIONS = ("high_entropy", "low_entropy", "random")
 SELECTION_SCOPES = ("batch", "micro_batch", "sequence")
 LOSS_NORMALIZERS = ("kept", "all")
 
-# What each of TRL's loss types divides by: the tokens of the rollout batch, of one micro-batch, of one answer, or no
-# count of tokens at all. `loss_normalizer="kept"` counts over the same extent.
+# Each of TRL's loss types divides by the tokens of the rollout batch, of one micro-batch or of one answer, or by no
+# number of tokens. `loss_normalizer="kept"` counts over the same extent.
 NORMALIZER_EXTENT = {
     "dapo": "batch",
     "cispo": "batch",
@@ -28,8 +28,8 @@ NORMALIZER_EXTENT = {
     "luspo": None,
 }
 
-# Scoring the same context in batches of another shape moves an fp32 entropy by about 1e-6 nats. On a grid of 1.5e-5
-# nats equal contexts get equal entropies on every hardware layout, and the rule for ties decides between them.
+# The shape of a batch changes the fp32 entropy of the same context by about 1e-6 nats. On a grid of 1.5e-5 nats, equal
+# contexts get equal entropies on every hardware layout. The rule for ties then decides between them.
 _ENTROPY_GRID = 2.0**-16
 
 
@@ -37,8 +37,8 @@ def round_entropies(entropies: torch.Tensor) -> torch.Tensor:
     """
     Round entropies to multiples of 2^-16 nats, so that rounding errors of the forward pass do not rank tokens.
 
-    Answers to one prompt share their first contexts, and the entropies there are equal but for the last bits, which
-    depend on how the batch was split. Unrounded, those bits would choose the tokens wherever the threshold falls there.
+    Answers to one prompt share their first contexts. The entropies there are equal except for the last bits, which
+    depend on how the batch was split. If the threshold falls there, these bits would decide which tokens are kept.
 
     Args:
         entropies (`torch.Tensor` of shape `(B, T)`):
@@ -61,8 +61,8 @@ def compute_budget(num_tokens: int, top_entropy_quantile: float) -> int:
     r"""
     Compute how many tokens are kept, \\( k = \lceil \rho N \rceil \\).
 
-    Source: the released code of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939). Exact for the
-    decimal number that was written: 0.07 of 100 tokens are 7, where floating point makes them 8.
+    Source: the released code of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939). The result is exact
+    for the decimal number as written: 0.07 of 100 tokens are 7 tokens, where floating point gives 8.
 
     Args:
         num_tokens (`int`):
@@ -88,10 +88,10 @@ def _shift_right(bits: torch.Tensor, shift: int) -> torch.Tensor:
 
 def compute_tie_keys(row_ids: torch.Tensor, positions: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """
-    Compute pseudo-random keys of tokens that depend on nothing but the token's place in the rollout batch.
+    Compute pseudo-random keys of tokens. A key depends only on the token's place in the rollout batch.
 
-    The number (row, position) is mixed by splitmix64 ([Steele et al., 2014](https://doi.org/10.1145/2660193.2660195)).
-    Every step of it is a bijection on 64 bits, so different tokens have different keys.
+    splitmix64 ([Steele et al., 2014](https://doi.org/10.1145/2660193.2660195)) mixes the number (row, position). Each
+    of its steps is a bijection on 64 bits, so different tokens have different keys.
 
     Args:
         row_ids (`torch.Tensor` of shape `(...)`):
@@ -111,7 +111,7 @@ def compute_tie_keys(row_ids: torch.Tensor, positions: torch.Tensor, seed: int =
     2
     ```
     """
-    # The constants of splitmix64, written as the signed numbers that have the same 64 bits.
+    # These are the constants of splitmix64, written as signed numbers with the same 64 bits.
     keys = (row_ids.long() << 32) + positions.long() + (seed + 1) * -7046029254386353131 % 2**63
     keys = (keys ^ _shift_right(keys, 30)) * -4658895280553007687
     keys = (keys ^ _shift_right(keys, 27)) * -7723592293110705685
@@ -142,11 +142,11 @@ def select_tokens(
     reduce: Reduce = keep_local,
 ) -> torch.Tensor:
     r"""
-    Select the trained tokens with one threshold over all counted tokens of all ranks.
+    Select the kept tokens with one threshold over all counted tokens of all ranks.
 
     `high_entropy` keeps the paper's set, \\( \{(i, t) : H_t^i \ge \tau_\rho\} \\), cut to exactly
-    \\( k = \lceil \rho N \rceil \\) tokens where entropies tie. `low_entropy` keeps the other \\( N - k \\) and
-    `random` keeps \\( k \\) tokens drawn without looking at entropies.
+    \\( k = \lceil \rho N \rceil \\) tokens if entropies tie. `low_entropy` keeps the other \\( N - k \\) tokens.
+    `random` keeps \\( k \\) tokens and does not use entropies.
 
     Source: Eq. 6 of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
@@ -154,21 +154,21 @@ def select_tokens(
         entropies (`torch.Tensor` of shape `(B, T)`):
             Entropies of this rank's tokens, in nats.
         mask (`torch.Tensor` of shape `(B, T)`):
-            True or 1 for counted tokens; entropies elsewhere are ignored.
+            True or 1 for counted tokens. Entropies of all other tokens are ignored.
         top_entropy_quantile (`float`):
             Share of the counted tokens in the paper's set, \\( \rho \\), a fraction in (0, 1].
         token_selection (`str`, *optional*, defaults to `"high_entropy"`):
             `"high_entropy"`, `"low_entropy"` or `"random"`.
         row_ids (`torch.Tensor` of shape `(B,)`, *optional*):
-            Row of each answer in the batch over all ranks, for ties and for `random`. The default, `arange(B)`, is
-            right on one process.
+            Row of each answer in the batch over all ranks, for ties and for `random`. The default is `arange(B)`,
+            which is correct on one process.
         seed (`int`, *optional*, defaults to `0`):
-            Seed of the order among ties and of `random`.
+            Seed for the order of ties and for `random`.
         reduce (`Callable`, *optional*):
             Sums a tensor over the ranks.
 
     Returns:
-        `torch.Tensor` of shape `(B, T)` and type bool: kept tokens; never one outside `mask`.
+        `torch.Tensor` of shape `(B, T)` and type bool: the kept tokens, all within `mask`.
 
     Raises:
         `ValueError`: if shapes differ, the selection is unknown or the entropy of a counted token is NaN.
@@ -189,7 +189,7 @@ def select_tokens(
     def tie_keys(index: torch.Tensor) -> torch.Tensor:
         return compute_tie_keys(row_ids[index // num_positions], index % num_positions, seed)
 
-    # For `random` all counted tokens tie, so the keys alone decide.
+    # With `random`, all counted tokens tie, so the keys alone decide.
     scores = torch.zeros_like(entropies) if token_selection == "random" else entropies
     scores = scores.masked_fill(~mask, -math.inf).flatten()
     num_counted = int(reduce(mask.count_nonzero()))
@@ -206,9 +206,11 @@ def select_tokens_per_sequence(
     seed: int = 0,
 ) -> torch.Tensor:
     r"""
-    Select the trained tokens with a threshold of its own for each answer, \\( k_i = \lceil \rho N_i \rceil \\).
+    Select the kept tokens with one threshold per answer.
 
-    Args, shapes and errors are those of [`select_tokens`]; no rank needs to know of another.
+    Answer \\( i \\) with \\( N_i \\) counted tokens keeps \\( k_i = \lceil \rho N_i \rceil \\) of them.
+
+    Arguments, shapes and errors are those of [`select_tokens`]. The ranks do not communicate.
 
     Returns:
         `torch.Tensor` of shape `(B, T)` and type bool: kept tokens.
@@ -230,7 +232,7 @@ def select_tokens_per_sequence(
     positions = torch.arange(mask.size(1), device=mask.device)
     keys = compute_tie_keys(row_ids.unsqueeze(1), positions, seed)  # (B, T)
 
-    # Sorted by key first and then, stably, by entropy: equal entropies stay in the order of their keys.
+    # Sort by key first. The stable sort by entropy then keeps equal entropies in the order of their keys.
     by_key = keys.argsort(dim=1, descending=True)
     by_entropy = scores.gather(1, by_key).argsort(dim=1, descending=True, stable=True)
     order = by_key.gather(1, by_entropy)
@@ -244,21 +246,22 @@ def compute_loss_weights(
     divided_by: torch.Tensor, wanted: torch.Tensor, extent: str | None, batch_weight: float = 1.0
 ) -> torch.Tensor:
     r"""
-    Compute the weights of the tokens that exchange the number TRL's loss divides by for another.
+    Compute token weights that replace the number by which TRL's loss divides.
 
     TRL divides by the number of all tokens in an extent. Version 2 of
-    [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939) divides by the number of kept ones,
+    [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939) divides by the number of kept tokens,
     \\( 1 / \sum_i \sum_t \mathbb{1}[H_t^i \ge \tau_\rho] \\) in Eq. 6. The weight is the first number over the second.
 
     Args:
         divided_by (`torch.Tensor` of shape `(B, T)`):
-            Mask of the tokens that TRL counts.
+            Mask of the tokens that TRL's loss divides by.
         wanted (`torch.Tensor` of shape `(B, T)`):
-            Mask of the tokens to be counted.
+            Mask of the tokens that the loss should divide by.
         extent (`str` or `None`):
-            What is counted over: `"batch"`, `"micro_batch"`, `"sequence"`, or `None` where TRL counts no tokens.
+            Where tokens are counted: `"batch"`, `"micro_batch"`, `"sequence"`, or `None` if TRL divides by no number
+            of tokens.
         batch_weight (`float`, *optional*, defaults to `1.0`):
-            The weight for the extent `"batch"`, which no micro-batch can know by itself.
+            Weight for the extent `"batch"`. A micro-batch cannot compute it, because it does not have the whole batch.
 
     Returns:
         `torch.Tensor` of shape `(1, 1)` or `(B, 1)`.
