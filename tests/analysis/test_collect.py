@@ -23,7 +23,7 @@ from trl_forking.analysis import (
     read_settings,
 )
 from trl_forking.analysis.collect import encode_prompt
-from trl_forking.analysis.sampling import SamplingSettings, TransformersSampler, VllmSampler, build_sampler
+from trl_forking.decoding.sampling import SamplingSettings, TransformersSampler, VllmSampler, build_sampler
 
 
 def read_files(folder):

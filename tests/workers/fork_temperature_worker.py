@@ -4,7 +4,7 @@ import json
 
 from vllm import LLM, SamplingParams
 
-from trl_forking.countdown.task import ASSETS, MAX_COMPLETION_LENGTH, make_countdown_dataset
+from trl_forking.countdown import ASSETS, MAX_COMPLETION_LENGTH, make_countdown_dataset
 
 
 PROCESSOR = "trl_forking.decoding.vllm:ForkTemperatureLogitsProcessor"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..decoding.sampling import Sampler, SamplingSettings, build_sampler, derive_seed, find_eos_token_ids
 from ..writing.token_texts import TokenTexts
 from .hes import compute_hes
 from .records import ScoredAnswer, clear_records, find_missing_shards, read_settings, write_settings, write_shard
-from .sampling import Sampler, SamplingSettings, build_sampler, derive_seed, find_eos_token_ids
 from .scoring import TokenScores, compute_token_scores
 
 

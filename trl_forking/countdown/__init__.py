@@ -1,7 +1,8 @@
 """Countdown search: a built-in task whose forking tokens are known by construction, and a model prepared for it."""
 
-from .task import (
-    ASSETS,
+from .evaluation import CountdownEvaluation, evaluate_countdown
+from .model import ASSETS, load_countdown_model, load_countdown_tokenizer
+from .problems import (
     END_TOKEN,
     FORK_OFFSETS,
     LARGEST_NUMBER,
@@ -14,19 +15,13 @@ from .task import (
     SMALLEST_NUMBER,
     VOCABULARY,
     WORDS_PER_ATTEMPT,
-    CountdownEvaluation,
-    countdown_reward,
-    evaluate_countdown,
     format_prompt,
     is_held_out,
     list_attempts,
     list_goals,
-    load_countdown_model,
-    load_countdown_tokenizer,
     make_countdown_dataset,
-    mark_forks,
-    verify_countdown,
 )
+from .verifier import countdown_reward, mark_forks, verify_countdown
 
 
 __all__ = [

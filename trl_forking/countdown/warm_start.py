@@ -21,7 +21,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from .task import (
+from ..selection.entropies import compute_entropies
+from .evaluation import evaluate_countdown
+from .problems import (
     END_TOKEN,
     FORK_OFFSETS,
     LARGEST_NUMBER,
@@ -32,14 +34,13 @@ from .task import (
     SMALLEST_NUMBER,
     VOCABULARY,
     WORDS_PER_ATTEMPT,
-    evaluate_countdown,
     format_prompt,
     is_held_out,
     list_attempts,
     list_goals,
     make_countdown_dataset,
-    mark_forks,
 )
+from .verifier import mark_forks
 
 
 NUM_STEPS = 1000
@@ -244,7 +245,7 @@ def _list_tokens(completion: str) -> list[str]:
     return [*completion.split(), END_TOKEN][:MAX_COMPLETION_LENGTH]
 
 
-def _compute_entropies(model: Qwen3ForCausalLM, prompts: list[str], completions: list[str]) -> list[list[float]]:
+def _score_answers(model: Qwen3ForCausalLM, prompts: list[str], completions: list[str]) -> list[list[float]]:
     """Compute the entropy in nats at each token of each answer, under the model that wrote it."""
     answers = [_list_tokens(completion) for completion in completions]
     rows = [
@@ -253,8 +254,8 @@ def _compute_entropies(model: Qwen3ForCausalLM, prompts: list[str], completions:
     ]
     prompt_length = len(prompts[0].split())
     with torch.no_grad():
-        logps = model(input_ids=torch.tensor(rows)).logits.float().log_softmax(dim=-1)  # (B, T, V)
-    entropies = -(logps.exp() * logps).sum(dim=-1)[:, prompt_length - 1 :]  # (B, T), from the first answer word on
+        logits = model(input_ids=torch.tensor(rows)).logits[:, prompt_length - 1 :]  # from the first answer word on
+    entropies = compute_entropies(logits).squeeze(-1)  # (B, T)
     return [row[: len(answer)].tolist() for row, answer in zip(entropies, answers, strict=True)]
 
 
@@ -284,7 +285,7 @@ def compute_figures(model: Qwen3ForCausalLM, problems: Dataset, seed: int) -> di
     """
     completions = evaluate_countdown(model, build_countdown_tokenizer(), problems, seed).completions
     answers = [_list_tokens(completion) for completion in completions]
-    rows = _compute_entropies(model, problems["prompt"], completions)
+    rows = _score_answers(model, problems["prompt"], completions)
     entropies = torch.tensor([entropy for row in rows for entropy in row])  # all tokens of all answers in a line
     forks = torch.tensor([is_fork for answer in answers for is_fork in mark_forks(answer)])
     offsets = torch.tensor([index % WORDS_PER_ATTEMPT for answer in answers for index in range(len(answer))])

@@ -1,4 +1,4 @@
-"""Answers to prompts from the whole distribution of a model, by Transformers or by vLLM. Token ids in, token ids out."""
+"""Drawing answers to prompts with Transformers or vLLM, by default from the whole distribution. Token ids in, token ids out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..run.user_errors import check_at_least
 @dataclass(frozen=True)
 class SamplingSettings:
     """
-    How answers are drawn, in TRL's terms. At the defaults, what is drawn from is what is scored.
+    How answers are drawn, in TRL's terms. By default they come from the same distribution that is scored.
 
     Args:
         num_generations (`int`, *optional*, defaults to `4`):
@@ -32,7 +32,7 @@ class SamplingSettings:
 
     Example:
     ```python
-    >>> from trl_forking.analysis.sampling import SamplingSettings
+    >>> from trl_forking.decoding.sampling import SamplingSettings
     >>> SamplingSettings(temperature=0.0)
     Traceback (most recent call last):
         ...
@@ -57,18 +57,18 @@ class SamplingSettings:
 
 
 class Sampler(Protocol):
-    """Draws `num_generations` answers to each prompt, the same ones for the same prompts and seed."""
+    """Draws `num_generations` answers to each prompt. The same prompts and seed give the same answers."""
 
     def sample(self, prompt_ids: Sequence[Sequence[int]], seed: int) -> list[list[list[int]]]: ...
 
 
 def find_eos_token_ids(model: Any, tokenizer: Any) -> list[int]:
     """
-    Find the tokens that end an answer: the tokenizer's, and those that the model's generation configuration names.
+    Find the tokens that end an answer: that of the tokenizer and those in the generation configuration of the model.
 
     Example:
     ```python
-    >>> from trl_forking.analysis.sampling import find_eos_token_ids
+    >>> from trl_forking.decoding.sampling import find_eos_token_ids
     >>> from trl_forking.countdown import load_countdown_model, load_countdown_tokenizer
     >>> find_eos_token_ids(load_countdown_model(), load_countdown_tokenizer())
     [1]
@@ -81,11 +81,11 @@ def find_eos_token_ids(model: Any, tokenizer: Any) -> list[int]:
 
 def derive_seed(*numbers: int) -> int:
     """
-    Derive a seed from several numbers, so that neighboring ones give unrelated seeds.
+    Derive a seed from several numbers. Neighboring numbers give unrelated seeds.
 
     Example:
     ```python
-    >>> from trl_forking.analysis.sampling import derive_seed
+    >>> from trl_forking.decoding.sampling import derive_seed
     >>> derive_seed(42, 0) == derive_seed(42, 0), derive_seed(42, 0) == derive_seed(42, 1)
     (True, False)
     ```
@@ -99,15 +99,17 @@ class TransformersSampler:
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
-            Causal language model.
+            Causal language model. Its training mode and its generation configuration are left as they were.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Its tokenizer.
         settings ([`SamplingSettings`]):
             How to draw.
+        logits_processors (`Sequence[LogitsProcessor]`, *optional*, defaults to `()`):
+            Processors that change the logits first, such as [`~trl_forking.decoding.ForkTemperature`].
 
     Example:
     ```python
-    >>> from trl_forking.analysis.sampling import SamplingSettings, TransformersSampler
+    >>> from trl_forking.decoding.sampling import SamplingSettings, TransformersSampler
     >>> from trl_forking.countdown import load_countdown_model, load_countdown_tokenizer
     >>> tokenizer = load_countdown_tokenizer()
     >>> settings = SamplingSettings(num_generations=2, max_completion_length=60)
@@ -118,13 +120,14 @@ class TransformersSampler:
     ```
     """
 
-    def __init__(self, model: Any, tokenizer: Any, settings: SamplingSettings):
-        from transformers import GenerationConfig
+    def __init__(self, model: Any, tokenizer: Any, settings: SamplingSettings, logits_processors: Sequence[Any] = ()):
+        from transformers import GenerationConfig, LogitsProcessorList
 
         self.model, self.settings = model, settings
         self.eos_token_ids = find_eos_token_ids(model, tokenizer)
         padding = [tokenizer.pad_token_id, *self.eos_token_ids, 0]
         self.pad_token_id = next(token_id for token_id in padding if token_id is not None)
+        self._logits_processors = LogitsProcessorList(logits_processors)
         self._generation_config = GenerationConfig(
             do_sample=True,
             temperature=settings.temperature,
@@ -136,23 +139,46 @@ class TransformersSampler:
             eos_token_id=self.eos_token_ids or None,
         )
 
-    def sample(self, prompt_ids: Sequence[Sequence[int]], seed: int) -> list[list[list[int]]]:
-        """Draw answers to a batch of prompts; the token that ends an answer belongs to it."""
+    def sample(
+        self, prompt_ids: Sequence[Sequence[int]], seed: int, batch_size: int | None = None
+    ) -> list[list[list[int]]]:
+        """
+        Draw answers to prompts. The token that ends an answer belongs to it.
+
+        Args:
+            prompt_ids (`Sequence[Sequence[int]]`):
+                Tokens of each prompt, without padding.
+            seed (`int`):
+                Seed of the drawing. The random state of the caller, on CPU and CUDA, is left as it was.
+            batch_size (`int`, *optional*):
+                Prompts in a forward pass; by default all. Another size draws other answers.
+
+        Returns:
+            `list[list[list[int]]]`: for each prompt its answers, as tokens.
+        """
         own_config, was_training = self.model.generation_config, self.model.training
-        # In place of the model's own, which may bring a repetition penalty or the like: other than what is scored.
+        # In place of the model's own, which may add a repetition penalty or the like: then the answers would not come
+        # from the distribution that is scored.
         self.model.generation_config = self._generation_config
         self.model.eval()
-        input_ids, attention_mask = self._pad(prompt_ids)
         try:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
                 torch.manual_seed(seed)
-                sampled = self.model.generate(input_ids=input_ids, attention_mask=attention_mask)
+                size = batch_size or max(len(prompt_ids), 1)
+                batches = [prompt_ids[start : start + size] for start in range(0, len(prompt_ids), size)]
+                answers = [answer for batch in batches for answer in self._sample_batch(batch)]
         finally:
             self.model.generation_config = own_config
             self.model.train(was_training)
-        answers = [self._cut(answer) for answer in sampled[:, input_ids.size(1) :].tolist()]
-        size = self.settings.num_generations
-        return [answers[start : start + size] for start in range(0, len(answers), size)]
+        num_generations = self.settings.num_generations
+        return [answers[start : start + num_generations] for start in range(0, len(answers), num_generations)]
+
+    def _sample_batch(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+        input_ids, attention_mask = self._pad(prompt_ids)
+        sampled = self.model.generate(
+            input_ids=input_ids, attention_mask=attention_mask, logits_processor=self._logits_processors
+        )
+        return [self._cut(answer) for answer in sampled[:, input_ids.size(1) :].tolist()]
 
     def _pad(self, prompt_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         length = max(len(prompt) for prompt in prompt_ids)
@@ -168,9 +194,9 @@ class TransformersSampler:
 
 class VllmSampler:
     """
-    Draws answers with vLLM. Tested with a stand-in for vLLM's classes only: it has not been run on a GPU.
+    Draws answers with vLLM. It is tested with a stand-in for the classes of vLLM only, not on a GPU.
 
-    Seeds are handed to vLLM, one for each prompt; how far equal seeds give equal answers is vLLM's business.
+    vLLM gets one seed for each prompt. Whether equal seeds give equal answers depends on vLLM.
 
     Args:
         model (`str`):
@@ -180,9 +206,9 @@ class VllmSampler:
         eos_token_ids (`list[int]`):
             Tokens that end an answer.
         gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
-            Share of the GPU's memory for vLLM; the model that scores the answers lies beside it.
+            Share of the GPU's memory for vLLM. The model that scores the answers takes memory of the same GPU.
         **kwargs:
-            What else vLLM's `LLM` takes.
+            Other arguments of vLLM's `LLM`.
 
     Raises:
         `ImportError`: if vLLM is not installed.
@@ -204,7 +230,7 @@ class VllmSampler:
         self.engine = LLM(model=model, gpu_memory_utilization=gpu_memory_utilization, **kwargs)
 
     def sample(self, prompt_ids: Sequence[Sequence[int]], seed: int) -> list[list[list[int]]]:
-        """Draw answers to a batch of prompts; the token that ends an answer belongs to it."""
+        """Draw answers to a batch of prompts. The token that ends an answer belongs to it."""
         from vllm import SamplingParams
 
         params = [
@@ -230,13 +256,28 @@ def build_sampler(
     """
     Build the sampler that draws with Transformers or with vLLM.
 
+    Args:
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            Causal language model. vLLM loads it again, by its name or folder.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Its tokenizer.
+        settings ([`SamplingSettings`]):
+            How to draw.
+        use_vllm (`bool`, *optional*, defaults to `False`):
+            Whether vLLM draws.
+        **vllm_kwargs:
+            Arguments of [`VllmSampler`].
+
+    Returns:
+        [`Sampler`]: sampler.
+
     Raises:
-        `ValueError`: if vLLM is to draw from a model with an adapter, of which it would load the base alone, or from a
-            GGUF file, whose packed weights it would run while those that score are unpacked.
+        `ValueError`: if vLLM is to draw from a model with an adapter, because vLLM would load the base model alone, or
+            from a GGUF file, because vLLM would run the packed weights and the scores come from unpacked ones.
 
     Example:
     ```python
-    >>> from trl_forking.analysis.sampling import SamplingSettings, build_sampler
+    >>> from trl_forking.decoding.sampling import SamplingSettings, build_sampler
     >>> from trl_forking.countdown import load_countdown_model, load_countdown_tokenizer
     >>> sampler = build_sampler(load_countdown_model(), load_countdown_tokenizer(), SamplingSettings())
     >>> type(sampler).__name__
@@ -246,10 +287,12 @@ def build_sampler(
     if not use_vllm:
         return TransformersSampler(model, tokenizer, settings)
     if getattr(model, "peft_config", None):
-        raise ValueError("use_vllm: vLLM would answer without the adapter: merge it into its base model first.")
+        raise ValueError(
+            "use_vllm: vLLM would answer without the adapter: merge the adapter into its base model first."
+        )
     if model.name_or_path.endswith(".gguf"):
         raise ValueError("use_vllm takes no GGUF file: give a folder or a name of the Hub, or leave use_vllm out.")
-    dtype = str(model.dtype).removeprefix("torch.")  # or it would answer in another precision than scores are made in
+    dtype = str(model.dtype).removeprefix("torch.")  # vLLM may choose another one, and the scores come from this one
     return VllmSampler(
         model.name_or_path, settings, find_eos_token_ids(model, tokenizer), **{"dtype": dtype} | vllm_kwargs
     )

@@ -1,0 +1,52 @@
+"""The model and the tokenizer of the built-in task, as they come with the package."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def load_countdown_tokenizer() -> "PreTrainedTokenizerFast":
+    """
+    Load the tokenizer that comes with the package.
+
+    Returns:
+        [`~transformers.PreTrainedTokenizerFast`]: 65 words, padding on the left, no unknown word.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> load_countdown_tokenizer()("5 + 3")["input_ids"]
+    [7, 53, 5]
+    ```
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(ASSETS)
+
+
+def load_countdown_model() -> "Qwen3ForCausalLM":
+    """
+    Load the model that comes with the package, which searches at random and writes legal attempts.
+
+    It was made by `python -m trl_forking.countdown.warm_start` and is the starting point for reinforcement learning.
+
+    Returns:
+        [`~transformers.Qwen3ForCausalLM`]: The model on the CPU, in fp32 and in evaluation mode.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_model
+    >>> load_countdown_model().dtype
+    torch.float32
+    ```
+    """
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    return Qwen3ForCausalLM.from_pretrained(ASSETS, dtype=torch.float32)
