@@ -1,4 +1,4 @@
-"""The paper's verifier: 1 or 0 for the last boxed answer, judged by math-verify in a process of its own."""
+"""The paper's verifier: 1 or 0 for the last boxed answer. math-verify judges it in a separate process."""
 
 import atexit
 import functools
@@ -16,17 +16,18 @@ from typing import Any
 from . import math_worker
 
 
-# Seconds: the worker ends a comparison itself after math_worker.TIME_LIMIT, and is ended itself where it cannot.
+# Seconds. The worker stops a comparison after math_worker.TIME_LIMIT. If it cannot, this process kills the worker.
 _REPLY_LIMIT = 0.8
 _START_LIMIT = 120.0
 
-# Late replies in a row that are put down to a busy machine, where the worker does end its comparisons itself.
+# Late replies in a row that the worker may send. With fork the worker stops every comparison itself, so a single late
+# reply means only that the machine is busy.
 _MAX_LATE = 1 if hasattr(os, "fork") else 0
 
-# Of a text, that many characters from its end are searched for the box, which takes up to 50 ms.
+# Number of characters at the end of a text that are searched for the box. The search takes up to 50 ms.
 _MAX_TEXT = 250_000
 
-# Longer or deeper answers cost math-verify more than its time: about 50 ms for each pair of brackets inside another.
+# math-verify cannot judge longer or deeper answers in time. A pair of brackets inside another costs about 50 ms.
 _MAX_LENGTH = 1000
 _MAX_DEPTH = 20
 
@@ -37,7 +38,7 @@ _BRACE = re.compile(r"\\{1,2}boxed\s*+\{|\\.|[{}]", re.DOTALL)
 
 def extract_boxed(text: str) -> str | None:
     r"""
-    Return what stands in the last complete `\boxed{...}` of a text, in time linear in its length.
+    Return the content of the last complete `\boxed{...}` of a text, in time linear in its length.
 
     Args:
         text (`str`):
@@ -45,7 +46,7 @@ def extract_boxed(text: str) -> str | None:
 
     Returns:
         `str` or `None`:
-            What stands between the braces; `None` if there is no box, or only such as never close.
+            The text between the braces. `None` if there is no box, or if no box is closed.
 
     Example:
     ```python
@@ -53,7 +54,7 @@ def extract_boxed(text: str) -> str | None:
     '\\frac{1}{2}'
     ```
     """
-    opened: list[int | None] = []  # where the content of an open box begins, None for other braces
+    opened: list[int | None] = []  # where the content of each open box begins; None for other braces
     start, end = -1, -1
     for match in _BRACE.finditer(text):
         token = match.group()
@@ -70,18 +71,18 @@ def extract_boxed(text: str) -> str | None:
 
 def verify_math(answer: str, solution: str) -> float | None:
     r"""
-    Compare the last boxed answer of a text with the gold answer, within a second whatever the text contains.
+    Compare the last boxed answer of a text with the gold answer. It takes at most a second for any text.
 
-    The first call takes about two seconds more, to start the process that math-verify runs in.
+    The first call takes about two seconds more, because it starts the process in which math-verify runs.
 
     Args:
         answer (`str`):
-            Answer of a model, with its reasoning. It is wrong without a complete `\boxed{...}` in its last 250,000
-            characters, and with a box of more than 1,000 characters, of more than 20 brackets inside one another, or
-            that math-verify does not get through in time.
+            Answer of a model, with its reasoning. It is wrong if its last 250,000 characters have no complete
+            `\boxed{...}`. It is also wrong if the box has more than 1,000 characters or more than 20 nested brackets,
+            or if math-verify does not finish in time.
         solution (`str`):
-            Gold answer: plain as in `42` or `\frac{1}{2}`, between dollars, in a `\boxed{...}` that may stand at the
-            end of a whole solution, or behind the last `####` as in GSM8K.
+            Gold answer. It may be plain, as in `42` or `\frac{1}{2}`, between dollar signs, in a `\boxed{...}` (also
+            at the end of a whole solution), or after the last `####`, as in GSM8K.
 
     Returns:
         `float` or `None`:
@@ -112,19 +113,19 @@ def verify_math(answer: str, solution: str) -> float | None:
 
 def math_reward(completions: list[Any], solution: list[str], **kwargs: Any) -> list[float | None]:
     r"""
-    Reward function of the paper: 1.0 for a right last boxed answer, 0.0 for any other, see [`verify_math`].
+    Reward function of the paper: 1.0 if the last boxed answer is right, otherwise 0.0. See [`verify_math`].
 
     Args:
         completions (`list[str]` or `list[list[dict]]`):
-            Answers, as texts or as messages, of which the assistant's last one counts.
+            Answers, as texts or as messages. Of messages, the last one of the assistant counts.
         solution (`list[str]`):
-            Gold answers, the column of the dataset that has this name.
+            Gold answers: the column `solution` of the dataset.
         **kwargs:
-            Further columns, which TRL passes to every reward function.
+            Other columns. TRL passes them to every reward function.
 
     Returns:
         `list[float | None]`:
-            One reward per answer; `None`, which TRL leaves out, where the gold answer cannot be read.
+            One reward per answer. It is `None` if the gold answer cannot be read; TRL leaves such rewards out.
 
     Raises:
         `ImportError`: if math-verify is not installed.
@@ -151,13 +152,13 @@ def _read_text(completion: Any) -> str:
 
 
 def _find_gold(solution: str | None) -> str:
-    text = "" if solution is None else str(solution)  # a dataset may hold numbers
+    text = "" if solution is None else str(solution)  # a dataset may contain numbers
     boxed = extract_boxed(text)
     return text.rpartition("####")[2] if boxed is None else boxed
 
 
 def _clean(text: str) -> str:
-    return re.sub(r"(?<!\.)\.$", "", text.strip()).strip()  # the full stop of a sentence
+    return re.sub(r"(?<!\.)\.$", "", text.strip()).strip()  # remove the full stop of a sentence
 
 
 def _is_within_limits(text: str) -> bool:
@@ -172,7 +173,7 @@ def _is_within_limits(text: str) -> bool:
 
 
 class _Worker:
-    """Process of `math_worker`, from its start on; one request at a time."""
+    """The process that runs `math_worker`. It takes one request at a time."""
 
     def __init__(self) -> None:
         try:
@@ -180,9 +181,10 @@ class _Worker:
                 [sys.executable, "-P", math_worker.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                bufsize=0,  # a buffer's lock, held while another thread forks, would stay locked in the child
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))},  # finds what this process finds
-                start_new_session=True,  # Ctrl-C is for the trainer
+                bufsize=0,  # a fork could copy a buffer's lock while another thread holds it
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))},  # the worker finds the same packages
+                start_new_session=True,  # Ctrl-C then reaches only the trainer
             )
         except OSError as error:
             raise RuntimeError(_START_ERROR.format(error)) from error
@@ -210,15 +212,15 @@ class _Worker:
         raise RuntimeError(_START_ERROR.format(reply["error"]))
 
     def ask(self, gold: str, answer: str | None) -> bool | None:
-        """Return the reply, False if it is late, or `None` if the process is lost."""
+        """Return the reply. Return False if it is late, and `None` if the process is lost."""
         self._number += 1
         request = json.dumps([self._number, gold, answer]).encode() + b"\n"
         deadline = time.monotonic() + _REPLY_LIMIT
         try:
-            # Less than a pipe holds, so that a process that does not read cannot block this one.
+            # A request is smaller than a pipe's buffer, so a worker that does not read cannot block this process.
             self.process.stdin.write(request)  # type: ignore[union-attr]
             while (reply := self._replies.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
-                if reply[0] == self._number:  # not one that came late
+                if reply[0] == self._number:  # skip late replies to earlier requests
                     self._num_late = 0
                     return reply[1]
         except queue.Empty:
@@ -231,10 +233,10 @@ class _Worker:
     def kill(self) -> None:
         try:
             if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, signal.SIGKILL)  # with the child that makes the comparisons
+                os.killpg(self.process.pid, signal.SIGKILL)  # this also kills the child that compares
             else:
                 self.process.kill()
-        except OSError:  # it has ended already
+        except OSError:  # the process has ended already
             pass
 
 
@@ -263,13 +265,13 @@ def _ask(gold: str, answer: str | None) -> bool:
         reply = _worker.ask(gold, answer)
         if reply is None:
             _worker.kill()
-            _worker = _Worker()  # gets ready while the training goes on
+            _worker = _Worker()  # starts while training goes on
         return bool(reply)
 
 
 @functools.lru_cache(maxsize=16384)
 def _is_readable(gold: str) -> bool:
-    return _ask(gold, None) or _ask(gold, None)  # a worker killed from outside says nothing about the gold answer
+    return _ask(gold, None) or _ask(gold, None)  # ask twice: the worker may have been killed from outside
 
 
 def _stop_worker() -> None:
@@ -278,10 +280,10 @@ def _stop_worker() -> None:
 
 
 def _forget_worker() -> None:
-    """Leave the worker to the process that this one was forked from; the lock may be held there."""
+    """Leave the worker to the parent process after a fork. The parent may hold the lock, so make a new one."""
     global _lock, _worker
     if _worker is not None:
-        _worker.process.stdin.close()  # type: ignore[union-attr]  # or it would not see that process end
+        _worker.process.stdin.close()  # type: ignore[union-attr]  # or it would not see the parent end
     _lock, _worker = threading.Lock(), None
 
 

@@ -1,6 +1,7 @@
-"""Process that compares answers by math-verify, so that no answer can stop, hang or fill up the training process."""
+"""The process that compares answers with math-verify. No answer can stop, hang or fill up the training process."""
 
-# Started by path: importing the package would load torch and TRL. Nothing of ours may be imported here.
+# The process is started by path, because importing the package would load torch and TRL. So this file must not import
+# anything of this package.
 
 import functools
 import json
@@ -14,18 +15,19 @@ from collections.abc import Callable
 from typing import Any
 
 
-# What stands before every message on standard output, where Python's start-up may print too.
+# Every message on standard output begins with this mark, because Python's start-up may print there too.
 MARK = b"math-verify: "
 
 # Seconds of wall-clock time that one comparison may take, and bytes of memory.
 TIME_LIMIT = 0.6
 MEMORY_LIMIT = 2**30
 
-# SymPy's and ANTLR's caches grow with every new answer.
+# A child is replaced after this many requests, because SymPy's and ANTLR's caches grow with every new answer.
 _REQUESTS_PER_CHILD = 2000
 _REPLACE_ME = 3
 
-# ANTLR learns its grammar from what it parses, 100 ms at a time: every child starts with what these taught.
+# ANTLR builds its tables while it parses, and each new form costs 100 ms. Parsing these answers first gives every
+# child the tables.
 _TYPICAL_ANSWERS = (
     r"-\frac{1}{2}",
     r"2\sqrt{3}+1",
@@ -54,18 +56,19 @@ _TYPICAL_ANSWERS = (
 
 def main() -> None:
     """
-    Answer requests on standard input, one line of JSON each, until its end.
+    Answer the requests on standard input until it ends. Each request is one line of JSON.
 
-    A request is `[number, gold, answer]`, its reply `[number, equal]`; with `answer` null the reply says whether the
-    gold answer can be read. The first message is `"ready"`, or `{"error": ..., "missing": ...}` before an early end.
+    A request is `[number, gold, answer]`, and its reply is `[number, equal]`. If `answer` is null, the reply says
+    whether the gold answer can be read. The first message is `"ready"`. If the process cannot start, the first message
+    is `{"error": ..., "missing": ...}`, and the process ends.
 
-    The comparisons are made in a forked child. The kernel ends a child that takes too long, in C code too, and a new
-    one, with all modules loaded, takes over within milliseconds.
+    A forked child makes the comparisons. The kernel kills a child that takes too long, even in C code. A new child,
+    with all modules loaded, takes over within milliseconds.
     """
     logging.disable()
     replies = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)  # what a library prints must not be taken for a reply
+    os.dup2(null, 1)  # nothing that a library prints can be mistaken for a reply
 
     def send(message: Any) -> None:
         os.write(replies, MARK + json.dumps(message).encode() + b"\n")
@@ -94,12 +97,12 @@ def _limit_resources() -> None:
         _, hard = resource.getrlimit(kind)
         try:
             resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-        except (OSError, ValueError):  # macOS refuses the first
+        except (OSError, ValueError):  # macOS refuses RLIMIT_AS
             continue
 
 
 def _warm_up() -> None:
-    # math-verify takes every error of its parser for an unreadable answer: find a broken one before it scores.
+    # math-verify treats every error of its parser as an unreadable answer, so find a broken parser before it scores.
     if not (_compare("0.5", r"\frac{1}{2}") and not _compare("0.5", r"\frac{1}{3}")):
         raise RuntimeError("math-verify does not tell 1/2 from 1/3")
     for answer in _TYPICAL_ANSWERS:
@@ -107,8 +110,8 @@ def _warm_up() -> None:
 
 
 def _supervise(send: Callable[[Any], None]) -> None:
-    """Keep one child at work, and reply for the one that dies over a request."""
-    current = mmap.mmap(-1, 8)  # shared with the child: the number of the request it works on, 0 between requests
+    """Keep one child running, and reply in its place if it dies during a request."""
+    current = mmap.mmap(-1, 8)  # shared with the child: number of its current request, or 0
     is_first = True
     while True:
         child = os.fork()
@@ -126,10 +129,10 @@ def _supervise(send: Callable[[Any], None]) -> None:
 
 
 def _serve(send: Callable[[Any], None], current: Any) -> int:
-    """Answer requests and return the exit status: 0 after the last one."""
+    """Answer requests and return the exit status, which is 0 after the last request."""
     can_time_out = hasattr(signal, "setitimer")
     if can_time_out:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # its default ends the process, whatever runs in it
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default action ends the process in any code
     for _ in range(_REQUESTS_PER_CHILD):
         line = sys.stdin.buffer.readline()
         if not line:
@@ -140,7 +143,7 @@ def _serve(send: Callable[[Any], None], current: Any) -> int:
             signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT)
         try:
             is_equal = bool(_parse_gold(gold)) if answer is None else _compare(gold, answer)
-        except Exception:  # RecursionError and MemoryError among them
+        except Exception:  # this includes RecursionError and MemoryError
             is_equal = False
         if can_time_out:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -152,7 +155,7 @@ def _serve(send: Callable[[Any], None], current: Any) -> int:
 def _compare(gold: str, answer: str) -> bool:
     from math_verify import verify
 
-    # Without a time-out: math-verify's own would cancel ours.
+    # No time-out here, because math-verify's own would cancel ours.
     return bool(verify(_parse_gold(gold), _parse_boxed(answer), timeout_seconds=None))
 
 
@@ -160,7 +163,7 @@ def _compare(gold: str, answer: str) -> bool:
 def _parse_gold(gold: str) -> list[Any]:
     from math_verify import parse
 
-    # Of a formula without $ math-verify reads the last number only, of a sentence in a box none.
+    # In a formula without $, math-verify reads only the last number. In a box it does not read a sentence.
     if re.search(r"[A-Za-z]{2,} +[A-Za-z]{2,}", re.sub(r"\\text *\{[^{}]*\}", "", gold)):
         return parse(gold, parsing_timeout=None) or _parse_boxed(gold)
     return _parse_boxed(gold)
@@ -169,7 +172,7 @@ def _parse_gold(gold: str) -> list[Any]:
 def _parse_boxed(answer: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
-    # math-verify knows 10{,}000 and takes 10\,000 for ten times zero.
+    # math-verify reads 10{,}000 correctly, but it reads 10\,000 as ten times zero.
     answer = re.sub(r"(?<=\d)\\[,;:!] *(?=\d{3}(?!\d))", "", answer)
     return parse(
         rf"\boxed{{{answer}}}",
