@@ -3,19 +3,20 @@
 # dependencies = ["trl-forking[analysis,math]"]
 # ///
 """
-Sample forks at one temperature and other tokens at another, and draw how the accuracy depends on both.
+Sample forks at one temperature and other tokens at another, and plot the accuracy over both temperatures.
 
     python benchmarks/sweep_temperatures.py                                    # the built-in model and task, offline
     python benchmarks/sweep_temperatures.py --pairs paper --num_problems 256   # one temperature varies, the other is 1
     python benchmarks/sweep_temperatures.py --model Qwen/Qwen3-0.6B --problems problems.jsonl --max_new_tokens 4096
 
-The experiment of figure 3 of https://huggingface.co/papers/2506.01939. A fork is a token whose entropy reaches the
-threshold; without --threshold that is the 80th percentile of the model's own answers at temperature 1, as in the paper.
-Left out: vLLM, several processes, and going on with a sweep that was interrupted.
+This is the experiment of figure 3 of https://huggingface.co/papers/2506.01939. A fork is a token whose entropy reaches the
+threshold. Without --threshold, the threshold is the 80th percentile of the entropies in the model's own answers at
+temperature 1, as in the paper. The script does not use vLLM or several processes, and it cannot resume a sweep.
 """
 
 import argparse
 import csv
+import io
 import json
 import statistics
 from collections.abc import Callable
@@ -24,31 +25,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_forking import countdown
+from trl_forking.analysis.scoring import compute_token_scores
 from trl_forking.data.problems import load_problems
-from trl_forking.decoding import ForkTemperature, check_fork_temperature, compute_entropies
+from trl_forking.decoding import ForkTemperature, check_fork_temperature
+from trl_forking.decoding.sampling import SamplingSettings, TransformersSampler
+from trl_forking.evaluation import compute_standard_error
 from trl_forking.rewards.math_reward import verify_math
 from trl_forking.run.user_errors import UserError, exit_on_user_error, require
+from trl_forking.writing.colors import ACCENT, FORK, OTHER
+from trl_forking.writing.files import write_atomically
 
 
-BUILT_IN = "countdown"  # --model and --problems of what comes with the package
+BUILT_IN = "countdown"  # name of the built-in task and of its model
 TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FORK_PERCENTILE = 0.8
-
-_FORK, _OTHER, _LINE = "#d1495b", "#8d99ae", "#1d3557"  # as in the demo's plot
 
 
 @dataclass(frozen=True)
 class Task:
-    """A model, the prompts it answers, and what tells whether its answer to the prompt of a number is right."""
+    """A model, its prompts, and a function that takes the number of a prompt and an answer and says if it is right."""
 
     model: Any
     tokenizer: Any
@@ -58,38 +56,27 @@ class Task:
 
 @dataclass(frozen=True)
 class Cell:
-    """The accuracy at one pair of temperatures; standard errors are over problems, the difference is paired by them."""
+    """The accuracy at one pair of temperatures. Standard errors are over problems, and differences are paired by problem."""
 
     fork_temperature: float
     other_temperature: float
     accuracy: float
     standard_error: float
-    difference: float  # to the cell where both are 1
+    difference: float  # to the cell where both temperatures are 1
     difference_standard_error: float
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was measured with one model."""
+    """The results of one model."""
 
     model: str
     threshold: float  # nats
     cells: list[Cell]
 
 
-class EntropyRecorder(LogitsProcessor):
-    """Notes the entropies that [`ForkTemperature`] would see, and changes nothing."""
-
-    def __init__(self) -> None:
-        self.steps: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        self.steps.append(compute_entropies(scores).cpu())
-        return scores
-
-
 def load_task(name: str, args: argparse.Namespace) -> Task:
-    """Load a model and the problems it's to solve: embedded ones, or rows with a question and an answer."""
+    """Load a model and its problems: those of the built-in task, or rows with a question and an answer."""
     if name == BUILT_IN:
         model, tokenizer = countdown.load_countdown_model(), countdown.load_countdown_tokenizer()
     else:
@@ -114,65 +101,41 @@ def load_task(name: str, args: argparse.Namespace) -> Task:
     return Task(model, tokenizer, prompts, lambda number, text: verify_math(text, solutions[number]) == 1.0)
 
 
-@torch.no_grad()
-def sample_answers(
-    task: Task, args: argparse.Namespace, make_processor: Callable[[], LogitsProcessor]
-) -> list[tuple[list[int], LogitsProcessor, int]]:
-    """Sample every answer; return its tokens, the processor that saw it, and its row there."""
-    eos, pad = task.tokenizer.eos_token_id, task.tokenizer.pad_token_id
-    config = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,  # these three as they are: a model's own config may have others
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=args.max_new_tokens,
-        eos_token_id=eos,
-        pad_token_id=eos if pad is None else pad,
-    )
-    prompts = [prompt for prompt in task.prompts for _ in range(args.num_answers)]
-    torch.manual_seed(args.seed)  # the same random numbers at every pair of temperatures
-    answers = []
-    for start in range(0, len(prompts), args.batch_size):
-        batch = task.tokenizer(prompts[start : start + args.batch_size], return_tensors="pt", padding=True)
-        processor = make_processor()
-        outputs = task.model.generate(
-            **batch.to(task.model.device),
-            generation_config=config,
-            logits_processor=LogitsProcessorList([processor]),
-        )
-        for row, ids in enumerate(outputs[:, batch["input_ids"].size(1) :].tolist()):
-            answers.append((ids[: ids.index(eos) + 1] if eos in ids else ids, processor, row))
-    return answers
+def draw_answers(task: Task, args: argparse.Namespace, *processors: ForkTemperature) -> list[list[list[int]]]:
+    """Draw the answers to each prompt, with the same random numbers at every pair of temperatures."""
+    settings = SamplingSettings(args.num_answers, args.max_new_tokens)
+    sampler = TransformersSampler(task.model, task.tokenizer, settings, processors)
+    prompt_ids = task.tokenizer(task.prompts)["input_ids"]
+    return sampler.sample(prompt_ids, args.seed, max(1, args.batch_size // args.num_answers))
 
 
 def estimate_threshold(task: Task, args: argparse.Namespace) -> float:
     """Estimate the 80th percentile, in nats, of the entropies of all tokens of answers at temperature 1."""
-    entropies = [
-        step[row].item()
-        for ids, recorder, row in sample_answers(task, args, EntropyRecorder)
-        if isinstance(recorder, EntropyRecorder)
-        for step in recorder.steps[: len(ids)]
+    prompt_ids = task.tokenizer(task.prompts)["input_ids"]
+    pairs = [
+        (prompt, answer)
+        for prompt, answers in zip(prompt_ids, draw_answers(task, args), strict=True)
+        for answer in answers
     ]
+    scores = compute_token_scores(task.model, *zip(*pairs, strict=True))
+    entropies = [entropy for score in scores for entropy in score.entropies.tolist()]
     return statistics.quantiles(entropies, n=100, method="inclusive")[round(100 * FORK_PERCENTILE) - 1]
 
 
 def measure_accuracies(task: Task, args: argparse.Namespace, processor: ForkTemperature) -> list[float]:
     """Measure the share of right answers to each problem."""
-    answers = sample_answers(task, args, lambda: processor)
-    texts = task.tokenizer.batch_decode([ids for ids, *_ in answers], skip_special_tokens=True)
-    right = [task.verify(row // args.num_answers, text.strip()) for row, text in enumerate(texts)]
-    return [statistics.fmean(right[row : row + args.num_answers]) for row in range(0, len(right), args.num_answers)]
+    accuracies = []
+    for number, answers in enumerate(draw_answers(task, args, processor)):
+        texts = task.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        accuracies.append(statistics.fmean(task.verify(number, text.strip()) for text in texts))
+    return accuracies
 
 
 def list_pairs(temperatures: list[float], pairs: str) -> list[tuple[float, float]]:
-    """List (fork, other) temperatures, with both at 1 first: `all`, or those of the `paper`, where one of them is 1."""
+    """List pairs of (fork, other) temperatures, (1, 1) first. In those of the `paper` one of the two is always 1."""
     values = sorted({1.0, *temperatures})
     every = [(fork, other) for fork in values for other in values if pairs == "all" or 1.0 in (fork, other)]
     return sorted(every, key=lambda pair: pair != (1.0, 1.0))
-
-
-def compute_standard_error(values: list[float]) -> float:
-    return statistics.stdev(values) / len(values) ** 0.5
 
 
 def sweep_temperatures(name: str, task: Task, args: argparse.Namespace) -> Sweep:
@@ -200,7 +163,7 @@ def sweep_temperatures(name: str, task: Task, args: argparse.Namespace) -> Sweep
 
 
 def plot_sweeps(sweeps: list[Sweep], path: Path) -> None:
-    """Draw one row of panels for each model: accuracy along one temperature at a time, and over both."""
+    """Plot a row for each model: the accuracy over one temperature at a time, and over both."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -217,9 +180,9 @@ def plot_sweeps(sweeps: list[Sweep], path: Path) -> None:
 def _plot_curves(axes: Any, sweep: Sweep) -> None:
     axes.set_title(f"{sweep.model}, forks from {sweep.threshold:.2f} nats", loc="left")
     arms: list[tuple[str, str, str, Callable[[Cell], bool]]] = [
-        ("all tokens (plain sampling)", _OTHER, "--", lambda cell: cell.fork_temperature == cell.other_temperature),
-        ("other tokens, forks at 1", _LINE, "-", lambda cell: cell.fork_temperature == 1.0),
-        ("forks, other tokens at 1", _FORK, "-", lambda cell: cell.other_temperature == 1.0),
+        ("all tokens (plain sampling)", ACCENT, "--", lambda cell: cell.fork_temperature == cell.other_temperature),
+        ("other tokens, forks at 1", OTHER, "-", lambda cell: cell.fork_temperature == 1.0),
+        ("forks, other tokens at 1", FORK, "-", lambda cell: cell.other_temperature == 1.0),
     ]
     for label, color, style, belongs in arms:
         cells = sorted(filter(belongs, sweep.cells), key=lambda cell: (cell.fork_temperature, cell.other_temperature))
@@ -242,7 +205,7 @@ def _plot_curves(axes: Any, sweep: Sweep) -> None:
 
 
 def _distance(temperature: float) -> float:
-    return abs(temperature - 1.0)  # of a pair in which one is 1, the one that varies
+    return abs(temperature - 1.0)  # it is largest for the temperature that varies, because the other one is 1
 
 
 def _plot_grid(axes: Any, sweep: Sweep) -> None:
@@ -251,7 +214,7 @@ def _plot_grid(axes: Any, sweep: Sweep) -> None:
 
     accuracy = {(cell.fork_temperature, cell.other_temperature): cell.accuracy for cell in sweep.cells}
     values = sorted({fork for fork, _ in accuracy})
-    colors = LinearSegmentedColormap.from_list("accuracy", ["#f6f4ef", _OTHER, _LINE])
+    colors = LinearSegmentedColormap.from_list("accuracy", ["white", OTHER, ACCENT])
     highest = max(accuracy.values())
     rows = [[accuracy[fork, other] for other in values] for fork in values]
     axes.imshow(rows, origin="lower", cmap=colors, vmin=0, vmax=highest, aspect="auto")
@@ -261,8 +224,8 @@ def _plot_grid(axes: Any, sweep: Sweep) -> None:
             shade = "white" if value > 0.5 * highest else "black"
             weight = "bold" if value == highest else "normal"
             axes.text(x, y, f"{100 * value:.1f}", ha="center", va="center", color=shade, weight=weight)
-    one = values.index(1.0)
-    axes.add_patch(Rectangle((one - 0.5, one - 0.5), 1, 1, fill=False, edgecolor=_FORK, linewidth=2))
+            if fork == other == 1.0:
+                axes.add_patch(Rectangle((x - 0.44, y - 0.44), 0.88, 0.88, fill=False, edgecolor=shade, linewidth=2))
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     axes.set_yticks(range(len(values)), [f"{value:g}" for value in values])
     axes.set_xlabel("temperature of other tokens")
@@ -271,44 +234,52 @@ def _plot_grid(axes: Any, sweep: Sweep) -> None:
 
 
 def write_sweeps(sweeps: list[Sweep], args: argparse.Namespace) -> None:
-    """Write every cell as CSV, all of it with the settings as JSON, and the plot."""
+    """Write the cells as CSV, the cells and the settings as JSON, and the plot."""
     folder = args.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {"model": sweep.model, "threshold": sweep.threshold, **asdict(cell)}
         for sweep in sweeps
         for cell in sweep.cells
     ]
-    with (folder / "two_temperatures.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / "two_temperatures.csv", table.getvalue())
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     figures = {"settings": settings, "sweeps": [asdict(sweep) for sweep in sweeps]}
-    (folder / "two_temperatures.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    write_atomically(folder / "two_temperatures.json", json.dumps(figures, indent=2))
     plot_sweeps(sweeps, folder / "two_temperatures.png")
     print(f"Written to {folder}: two_temperatures.csv, .json and .png")
 
 
 def parse_arguments(args: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=[BUILT_IN], help="models of the Hub or folders (countdown)")
+    parser.add_argument("--model", nargs="+", default=[BUILT_IN], help="models of the Hub, or folders (countdown)")
     parser.add_argument("--problems", default=BUILT_IN, help=".jsonl file with questions and answers (countdown)")
-    parser.add_argument("--threshold", type=float, help="nats from which on a token is a fork (80th percentile)")
-    parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES, help="of forks and others")
-    parser.add_argument("--pairs", choices=["all", "paper"], default="all", help="paper: one of the two is 1 (all)")
-    parser.add_argument("--num_problems", type=int, default=1536, help="problems at most (1536)")
+    parser.add_argument("--threshold", type=float, help="lowest entropy of a fork, in nats (80th percentile)")
+    parser.add_argument(
+        "--temperatures", type=float, nargs="+", default=TEMPERATURES, help="temperatures of forks and of other tokens"
+    )
+    parser.add_argument(
+        "--pairs", choices=["all", "paper"], default="all", help="paper: one of the two temperatures is 1 (all)"
+    )
+    parser.add_argument("--num_problems", type=int, default=1536, help="most problems (1536)")
     parser.add_argument("--num_answers", type=int, default=2, help="answers to each problem (2)")
-    parser.add_argument("--max_new_tokens", type=int, default=countdown.MAX_COMPLETION_LENGTH, help="of an answer")
-    parser.add_argument("--batch_size", type=int, default=2048, help="answers sampled at a time (2048)")
-    parser.add_argument("--seed", type=int, default=0, help="of problems and answers (0)")
+    parser.add_argument(
+        "--max_new_tokens", type=int, default=countdown.MAX_COMPLETION_LENGTH, help="most tokens of an answer"
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=2048, help="answers that are sampled at the same time (2048)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of problems and answers (0)")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/two_temperatures"), help="folder for the files")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a mistake")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(args)
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse what would fail later or mean nothing, before anything is loaded."""
+    """Check the arguments before anything is loaded."""
     require("matplotlib", "'trl-forking[analysis]'")
     for temperature in args.temperatures:
         check_fork_temperature(args.threshold or 0.0, temperature, temperature)
@@ -316,7 +287,9 @@ def check(args: argparse.Namespace) -> None:
         if getattr(args, name) < lowest:
             raise UserError(f"--{name} must be {lowest} or more, but it is {getattr(args, name)}.")
     if BUILT_IN in args.model and args.problems != BUILT_IN:
-        raise UserError("--problems: the built-in model knows the built-in task only: name a model with --model.")
+        raise UserError(
+            "--problems: the built-in model knows the built-in task only: give another model with --model."
+        )
 
 
 def main(args: list[str] | None = None) -> list[Sweep]:

@@ -222,13 +222,13 @@ def test_the_errors_of_the_sweep_are_over_problems(tiny_sweep, sweep):
 def test_the_threshold_is_the_80th_percentile_at_temperature_one(sweep):
     args = sweep["parse_arguments"](["--num_problems", "8"])
     task = sweep["load_task"]("countdown", args)
-    answers = sweep["sample_answers"](task, args, sweep["EntropyRecorder"])
     entropies = []
-    for (ids, *_), prompt in zip(answers, [prompt for prompt in task.prompts for _ in range(2)], strict=True):
+    for prompt, answers in zip(task.prompts, sweep["draw_answers"](task, args), strict=True):
         prompt_ids = task.tokenizer(prompt)["input_ids"]
-        with torch.no_grad():
-            logits = task.model(torch.tensor([prompt_ids + ids])).logits[0, len(prompt_ids) - 1 : -1]
-        entropies += [reference.entropy(row) for row in logits.tolist()]
+        for ids in answers:
+            with torch.no_grad():
+                logits = task.model(torch.tensor([prompt_ids + ids])).logits[0, len(prompt_ids) - 1 : -1]
+            entropies += [reference.entropy(row) for row in logits.tolist()]
     expected = torch.tensor(entropies).quantile(0.8).item()
     assert sweep["estimate_threshold"](task, args) == pytest.approx(expected, abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""Decoding with two temperatures in vLLM: against a stand-in for its batch, and its own code where it's installed."""
+"""Decoding with two temperatures in vLLM, with a stand-in for its batch, and with vLLM's own code if vLLM is installed."""
 
 import inspect
 import json
