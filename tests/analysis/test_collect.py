@@ -1,4 +1,4 @@
-"""Collecting answers: what is written, what a killed run leaves to do, what is refused."""
+"""Collecting answers: what is written, how a killed run continues, what is refused."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Scores of given answers against a float64 softmax over all logits at once, and how much memory they take."""
+"""Scores of given answers equal a float64 softmax over all logits at once. The tests also measure their memory."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Real trackers, offline: metrics, settings, the table of completions and the callback's page, read back."""
+"""Real trackers, offline. The tests read back metrics, settings, the table of completions and the callback's page."""
 
 import html
 import json

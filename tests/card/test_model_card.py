@@ -1,4 +1,4 @@
-"""The card of a run: what it says, that it loads, that nothing of the user's is lost, and that it runs."""
+"""The card of a run: its content, that it loads, that it keeps the user's text, and that its code runs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The demo as a user runs it, shortened: files, figures, interruption and mistakes."""
+"""The demo as a user runs it, with fewer steps: files, figures, interruption and mistakes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Decoding with two temperatures in vLLM, with a stand-in for its batch, and with vLLM's own code if vLLM is installed."""
+"""Decoding with two temperatures in vLLM: with a stand-in for its batch, and with vLLM itself if installed."""
 
 import inspect
 import json

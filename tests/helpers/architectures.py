@@ -1,4 +1,4 @@
-"""Tiny configurations of other architectures than the plain one."""
+"""Tiny configurations of architectures other than the default one."""
 
 from transformers import CohereConfig, Gemma2Config, GraniteConfig, PhiConfig, Qwen3MoeConfig
 

@@ -1,4 +1,4 @@
-"""Answers made up for the tests of the report: their text reads like a model's, their entropies are drawn."""
+"""Invented answers for the tests of the report. Their text looks like a model's, and their entropies are random."""
 
 import re
 

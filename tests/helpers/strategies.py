@@ -1,4 +1,4 @@
-"""What Accelerate says of itself under each way to run two processes."""
+"""What Accelerate reports about itself under each way to run two processes."""
 
 EXPECTED = {
     "ddp": {"distributed_type": "MULTI_CPU", "zero_stage": None, "sharded": False},

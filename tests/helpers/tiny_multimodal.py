@@ -1,4 +1,4 @@
-"""Tiny models that see, call tools and act in environments: built on the spot, with scripted answers and no download."""
+"""Tiny models that see images, call tools and act in environments, with scripted answers and without downloads."""
 
 import copy
 import json

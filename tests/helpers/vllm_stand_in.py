@@ -1,8 +1,8 @@
-"""A small engine in the place of vLLM's, under TRL's own `VLLMGeneration` and `VLLMClient`, which run unchanged.
+"""A small engine in place of vLLM's. TRL's own `VLLMGeneration` and `VLLMClient` use it and run unchanged.
 
-Replaced are the names that TRL imports from vLLM: in colocate mode the class `LLM`; in server mode the HTTP server, by
-one on the loopback interface, and the NCCL group that carries the weights, by a queue. The engine computes with
-weights of its own, which change only when TRL sends it some: a missing synchronisation shows in every log-probability.
+It replaces the names that TRL imports from vLLM. In colocate mode this is the class `LLM`. In server mode a server on
+loopback replaces the HTTP server, and a queue replaces the NCCL group that carries the weights. The engine computes with
+its own weights, which change only when TRL sends weights. So a missing synchronization shows in every log-probability.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Pushing to a stand-in for the Hub on loopback: all arrives whole, and whatever fails, the run is kept."""
+"""Pushing to a stand-in for the Hub on loopback: every file arrives complete, and a failure never loses the run."""
 
 import json
 import os

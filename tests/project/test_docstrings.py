@@ -1,4 +1,4 @@
-"""Every example of every public docstring is run."""
+"""These tests run every example of every public docstring."""
 
 import doctest
 import importlib

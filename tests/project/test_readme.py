@@ -1,4 +1,4 @@
-"""What the README shows is run: its first example, its commands, its links and its table of settings."""
+"""The README's first example runs, its commands are tested, its links exist, its table of settings is complete."""
 
 import re
 from pathlib import Path

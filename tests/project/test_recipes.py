@@ -1,4 +1,4 @@
-"""Every recipe parses, comes to the paper's numbers on its GPUs, and needs what its head says."""
+"""Every recipe parses, has the paper's numbers on its GPUs, and needs the memory and time that its head states."""
 
 import re
 import subprocess

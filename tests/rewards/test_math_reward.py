@@ -1,4 +1,4 @@
-"""The verifier: right about right answers, and neither stopped nor slowed by any string."""
+"""The verifier judges answers correctly, and no string can stop it or slow it down."""
 
 import ast
 import json

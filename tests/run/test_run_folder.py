@@ -1,4 +1,4 @@
-"""A full disk ends a run with one sentence and a way on; another run's folder is warned of, and its card set aside."""
+"""A full disk ends a run with one sentence and a fix. Another run's folder gives a warning, and its card moves."""
 
 import json
 import resource

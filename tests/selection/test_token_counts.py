@@ -1,4 +1,4 @@
-"""Counts of kept tokens against a loop, over ranks and through a checkpoint; evaluation files; the plot's curves."""
+"""Counts of kept tokens equal a loop, over ranks and after a checkpoint; evaluation files; the curves of the plot."""
 
 import json
 from collections import Counter

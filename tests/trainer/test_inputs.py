@@ -1,4 +1,4 @@
-"""Images, tools, environments and custom rollouts reach the model and the rewards as in TRL, and tool output is no choice."""
+"""Images, tools, environments and custom rollouts reach model and rewards as in TRL. Tool output is never kept."""
 
 import gc
 import math

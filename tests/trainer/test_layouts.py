@@ -1,4 +1,4 @@
-"""The promise of one result on every hardware layout: the same answers, the same kept tokens, the same gradient."""
+"""The same answers give the same kept tokens and the same gradient on every hardware layout."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Other inputs and models than the plain one: adapters, tools, truncation, logit transforms, experts, logged entropies."""
+"""Other models and inputs than the default: adapters, tools, truncation, logit transforms, experts, entropies."""
 
 import math
 

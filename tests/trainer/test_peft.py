@@ -1,4 +1,4 @@
-"""Adapters: only they are trained, with the same gradient as ever, and what is saved is what was trained."""
+"""Adapters: only their weights are trained, their gradient is right, and the saved weights are the trained weights."""
 
 import gc
 import runpy

@@ -1,4 +1,4 @@
-"""Two processes under DDP, ZeRO-2, ZeRO-3 and FSDP2: the gradient of one process, and no hang when a rank is all dead."""
+"""DDP, ZeRO-2, ZeRO-3, FSDP2: two processes have the gradient of one, also if one has zero-variance groups only."""
 
 from importlib.util import find_spec
 

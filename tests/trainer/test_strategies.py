@@ -1,4 +1,4 @@
-"""Dynamic sampling on the built-in task under DDP, ZeRO-2, ZeRO-3 and FSDP2: the weights of one process."""
+"""Dynamic sampling on the built-in task gives the weights of one process under DDP, ZeRO-2, ZeRO-3 and FSDP2."""
 
 import math
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Generation through vLLM: TRL's code as it is, with the engine of vllm_stand_in.py where vLLM would be."""
+"""Generation through vLLM: TRL's code runs unchanged, and the engine of vllm_stand_in.py replaces vLLM."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Training with a real vLLM engine in the training process; skipped without vLLM, which needs a GPU or its CPU build."""
+"""Training with a real vLLM engine in the training process. The tests are skipped without vLLM (GPU or CPU build)."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Leaving dropped tokens out changes no gradient, no metric and no log-probability of a kept token."""
+"""The sparse update changes no gradient, no metric and no log-probability of a kept token."""
 
 import math
 

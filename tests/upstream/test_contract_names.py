@@ -1,7 +1,7 @@
-"""The names that this library takes from upstream, read off its own sources, so that no list of them can fall behind.
+"""The names that this library imports from upstream. The test reads them from its sources, so no list can become stale.
 
-Each test fails with a sentence that names what is gone and which of our files reads it. Nothing of ours is imported here:
-what is gone may be what the import needs.
+Each test fails with a sentence that names the missing name and the file of this library that reads it. The test does not
+import this library, because the import may need the missing name.
 """
 
 import ast

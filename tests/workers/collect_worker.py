@@ -1,4 +1,4 @@
-"""Collects answers and kills itself in the midst of them.
+"""Collects answers and kills itself before it has all of them.
 
 Run: python tests/workers/collect_worker.py FOLDER
 """

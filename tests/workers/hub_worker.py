@@ -1,8 +1,8 @@
-"""Trains the built-in task and pushes it to a stand-in for the Hub, in one process per group of scenarios.
+"""Trains on the built-in task and pushes the model to a stand-in for the Hub, one process per group of scenarios.
 
-Run: python tests/workers/hub_worker.py FOLDER SCENARIO ...; writes what each scenario saw to FOLDER/results.json. The Hub's
-address has to be in the environment before huggingface_hub is imported, so the server is started first. Where the
-address is there already, as for several processes, the server is another process's.
+Run: python tests/workers/hub_worker.py FOLDER SCENARIO ...; it writes what each scenario saw to FOLDER/results.json.
+huggingface_hub reads the Hub's address from the environment when it is imported, so the worker starts the server first. If
+the environment already has an address, another process runs the server.
 """
 
 import io

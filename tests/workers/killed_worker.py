@@ -1,4 +1,4 @@
-"""A run of the built-in task with dynamic sampling, to be killed and resumed.
+"""A run on the built-in task with dynamic sampling. A test kills and resumes it.
 
 Run: python tests/workers/killed_worker.py OUTPUT_DIR MAX_STEPS; it resumes where OUTPUT_DIR has a complete checkpoint.
 """
