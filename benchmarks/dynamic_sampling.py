@@ -1,7 +1,8 @@
 """Dynamic sampling on the built-in task: the same number of steps with and without it.
 
-Per seed the two runs share model, problems, seed of the answers and evaluation. Reported are the share of dead groups
-in what was trained, the accuracy on held-out problems, and what the refilling cost in answers and in time.
+The two runs of a seed have the same model, problems, seed of the answers and evaluation. The script reports the share of
+zero-variance groups that were trained, the accuracy on held-out problems, and how many more answers and how much more time
+dynamic sampling took.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/dynamic_sampling.py --json dynamic_sampling.json
 """
@@ -12,7 +13,6 @@ import platform
 import statistics
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ from trl_forking.countdown import (
     load_countdown_tokenizer,
     make_countdown_dataset,
 )
+from trl_forking.evaluation import compute_standard_error
+from trl_forking.writing.files import write_atomically
 
 
 NUM_PROMPTS, NUM_GENERATIONS = 32, 4
@@ -73,9 +75,8 @@ def run(dynamic_sampling: bool, max_steps: int, seed: int, num_problems: int) ->
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     problems = make_countdown_dataset("eval", num_problems=num_problems, seed=seed)
     evaluation = evaluate_countdown(trainer.model, trainer.processing_class, problems, seed=seed)
-    num_groups = sum(
-        NUM_PROMPTS / entry.get("forking/informative_groups", 1.0) for entry in logs
-    )  # every batch was filled
+    # Every batch was filled, so the share of informative groups tells how many groups were generated.
+    num_groups = sum(NUM_PROMPTS / entry.get("forking/informative_groups", 1.0) for entry in logs)
     return {
         "dynamic_sampling": dynamic_sampling,
         "seed": seed,
@@ -91,14 +92,13 @@ def run(dynamic_sampling: bool, max_steps: int, seed: int, num_problems: int) ->
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Compare the two runs of every seed."""
+    """Compare the runs of each seed with each other."""
     off, on = ([entry for entry in runs if entry["dynamic_sampling"] is value] for value in (False, True))
     differences = [b["accuracy"] - a["accuracy"] for a, b in zip(off, on, strict=True)]
-    spread = statistics.stdev(differences) if len(differences) > 1 else float("nan")
     return {
         "accuracy": [statistics.fmean(entry["accuracy"] for entry in arm) for arm in (off, on)],
         "accuracy_difference": statistics.fmean(differences),
-        "standard_error": spread / len(differences) ** 0.5,
+        "standard_error": compute_standard_error(differences),
         "zero_variance_share_trained": [
             statistics.fmean(entry["zero_variance_share_trained"] for entry in arm) for arm in (off, on)
         ],
@@ -124,7 +124,7 @@ def main() -> None:
     print(json.dumps(summary, indent=2))
     if arguments.json:
         machine = {"machine": platform.machine(), "torch": torch.__version__, "trl": trl.__version__}
-        Path(arguments.json).write_text(json.dumps({"summary": summary, "runs": runs, **machine}, indent=2))
+        write_atomically(arguments.json, json.dumps({"summary": summary, "runs": runs, **machine}, indent=2))
 
 
 if __name__ == "__main__":

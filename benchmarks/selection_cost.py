@@ -1,8 +1,8 @@
-"""What choosing the tokens costs: training steps of the demo with this trainer and with TRL's own mask.
+"""What the selection costs: training steps of the demo with this trainer and with TRL's own mask.
 
-One process, the two trainers in turn, step by step, so that a change of the machine's speed meets both. The time of a
-step is split into the scoring pass (which TRL's mask does not need, because it looks at the current micro-batch), the
-selection with its metrics, and all the rest. Leaves out: generation speed, which is the same for both.
+The two trainers take turns in one process, step by step, so that a change of the machine's speed affects both. The time of a
+step is split into the scoring pass, the selection with its metrics, and the rest. TRL's mask needs no scoring pass, because it
+looks at the current micro-batch. Generation is not compared: it takes the same time for both.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/selection_cost.py --steps 20
 """
@@ -30,6 +30,8 @@ from trl_forking.countdown import (
     load_countdown_tokenizer,
     make_countdown_dataset,
 )
+from trl_forking.writing.files import write_atomically
+from trl_forking.writing.numbers import format_percent
 
 
 def build_trainer(trainer_class: type, config_class: type, steps: int, **settings: Any) -> Any:
@@ -63,7 +65,7 @@ def build_trainer(trainer_class: type, config_class: type, steps: int, **setting
 
 
 class Stopwatch:
-    """Adds up the seconds spent inside methods of an object."""
+    """Adds up the seconds that methods of objects take."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -87,10 +89,10 @@ def measure(steps: int, warm_up: int = 3) -> dict[str, Any]:
     forking = build_trainer(ForkingGRPOTrainer, ForkingGRPOConfig, steps + warm_up)
     plain = build_trainer(GRPOTrainer, GRPOConfig, steps + warm_up)
     watch = Stopwatch()
-    watch.watch(forking, "_score_rollout", "scoring")
+    watch.watch(forking, "score_rollout", "scoring")
     watch.watch(forking, "_select", "selection")
-    watch.watch(forking, "_mask_advantages", "selection")
-    watch.watch(forking, "_log_selection", "selection")
+    watch.watch(forking.selector, "weigh", "selection")
+    watch.watch(forking, "_log_loss", "selection")
     watch.watch(plain, "get_high_entropy_mask", "trl_mask")
     times: dict[str, list[float]] = {name: [] for name in ("forking", "trl", "scoring", "selection", "trl_mask")}
     for trainer in (forking, plain):
@@ -133,13 +135,12 @@ def main() -> None:
         f"this trainer         step {seconds['forking'] * 1e3:8.1f} ms   of which selection {seconds['selection'] * 1e3:6.1f} ms"
         f"   and scoring pass {seconds['scoring'] * 1e3:6.1f} ms"
     )
-    print(f"selection, metrics and weights cost {extra:+.1%} of TRL's step more than TRL's mask")
-    print(f"the scoring pass costs {seconds['scoring'] / seconds['trl']:+.1%} of TRL's step")
-    print(f"steps: {seconds['forking'] / seconds['trl']:.3f} times TRL's")
+    print(f"selection, metrics and weights take {format_percent(extra, 2)} of TRL's step more than TRL's mask")
+    print(f"the scoring pass takes {format_percent(seconds['scoring'] / seconds['trl'], 2)} of TRL's step")
+    print(f"a step takes {seconds['forking'] / seconds['trl']:.3f} times as long as TRL's")
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"device": device, "seconds": seconds, "selection_share": extra}, indent=2)
-        )
+        content = {"device": device, "seconds": seconds, "selection_share": extra}
+        write_atomically(arguments.json, json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The update, where dropped tokens are left out: this trainer, TRL's own mask and TRL without a mask.
+"""What the sparse update saves: an update with this trainer, with TRL's own mask and with TRL without a mask.
 
-One process; for each case the three take turns on the same fixed answers, so that a change of the machine's speed meets
-all of them. An update is forward, backward and nothing else: rollouts come from a table and the optimizer is left out.
-Shapes keep the proportions of Qwen3-0.6B or Qwen3-8B (layers, hidden, vocabulary scaled together on a CPU; full size and
-bfloat16 on a GPU); weights are random. The scoring pass that finds the entropies is timed on its own.
+The three trainers take turns in one process, on the same fixed answers, so that a change of the machine's speed affects all
+of them. An update is forward and backward: the rollouts come from a table, and the optimizer does not run. The weights are
+random. The shapes keep the proportions of Qwen3-0.6B and Qwen3-8B: on a CPU layers, hidden size and vocabulary are divided
+by the same factor, and on a GPU they have full size, in bfloat16. The scoring pass that computes the entropies is timed
+separately.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/update_step.py --json update_step.json
 """
@@ -30,6 +31,9 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+from trl_forking.writing.colors import ACCENT, MUTED, OTHER
+from trl_forking.writing.files import write_atomically
+from trl_forking.writing.markdown import format_table
 
 
 NUM_GENERATIONS = 4
@@ -38,16 +42,16 @@ PROMPT_LENGTH = 16
 SHAPES = {
     "Qwen3-0.6B": (28, 1024, 3072, 16, 8, 151_936, True, 4),
     "Qwen3-8B": (36, 4096, 12_288, 32, 8, 151_936, False, 16),
-    # Scaled by one factor, the head's part of the work grows with it: 59 % instead of 26 % of the weights. Here the
-    # vocabulary is cut by its square, which leaves the parts as they are at full size.
+    # When all sizes are divided by one factor, the head takes 59 % of the weights instead of 26 %. Here the vocabulary is
+    # divided by the square of the factor, which keeps the parts of the full size.
     "Qwen3-0.6B, equal shares": (28, 1024, 3072, 16, 8, 151_936 // 4, True, 4),
-    "LM head of Qwen3-0.6B": (1, 1024, 64, 2, 1, 151_936, True, 1),  # next to no backbone, full size everywhere
+    "LM head of Qwen3-0.6B": (1, 1024, 64, 2, 1, 151_936, True, 1),  # at full size, with next to no backbone
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is varied: share kept, share of groups with equal rewards, tokens of an answer."""
+    """What varies: the share kept, the share of zero-variance groups, the tokens of an answer."""
 
     shape: str = "Qwen3-0.6B"
     rho: float = 0.2
@@ -83,7 +87,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 class FixedAnswers:
-    """A `rollout_func` and a reward: random answers of half to full length, the same for every trainer."""
+    """A `rollout_func` and a reward. The random answers have half to full length and are the same for every trainer."""
 
     def __init__(self, case: Case, vocabulary: int):
         generator = torch.Generator().manual_seed(0)
@@ -93,13 +97,13 @@ class FixedAnswers:
         lengths[0] = case.completion_length
         self.answers = [torch.randint(3, vocabulary, (n,), generator=generator).tolist() for n in lengths.tolist()]
         self.prompt = torch.randint(3, vocabulary, (PROMPT_LENGTH,), generator=generator).tolist()
-        self.num_dead = round(case.zero_variance_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS
+        self.num_zero_variance = round(case.zero_variance_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS
 
     def roll_out(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
         return {"prompt_ids": [self.prompt] * len(prompts), "completion_ids": self.answers, "logprobs": None}
 
     def reward(self, completions: list, **kwargs: Any) -> list[float]:
-        return [1.0 if index < self.num_dead else float(index % 2) for index in range(len(completions))]
+        return [1.0 if index < self.num_zero_variance else float(index % 2) for index in range(len(completions))]
 
 
 def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM, micro_batch: int) -> Any:
@@ -143,11 +147,11 @@ def synchronize() -> float:
 
 
 class ScoringClock:
-    """Adds up the time of a trainer's scoring passes."""
+    """Adds up the seconds of the scoring passes of a trainer."""
 
     def __init__(self, trainer: Any):
-        self.seconds, self._score = 0.0, trainer._score_rollout
-        trainer._score_rollout = self
+        self.seconds, self._score = 0.0, trainer.score_rollout
+        trainer.score_rollout = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         start = synchronize()
@@ -157,7 +161,7 @@ class ScoringClock:
 
 
 class PeakMemory:
-    """The most memory that a block took beyond what was in use before: the allocator's on a GPU, else resident."""
+    """The peak memory of a block beyond what was in use before: allocated memory on a GPU, else resident memory."""
 
     def __enter__(self) -> "PeakMemory":
         if torch.cuda.is_available():
@@ -188,13 +192,13 @@ class PeakMemory:
 
 
 def run_update(trainer: Any, case: Case) -> dict[str, float]:
-    """Make one rollout batch and update on it; seconds of the scoring pass and of the update, and its peak memory."""
+    """Make one rollout batch and update on it. Return seconds of scoring pass and update, and the peak memory in bytes."""
     clock = ScoringClock(trainer) if isinstance(trainer, ForkingGRPOTrainer) else None
     trainer.model.train()
     trainer.model.zero_grad(set_to_none=True)
     trainer._step, trainer._buffered_inputs = 0, None
     rows = list(trainer.train_dataset.select(range(case.num_answers)))
-    first = trainer._prepare_inputs(rows)  # scores and splits; the first micro-batch comes back
+    first = trainer._prepare_inputs(rows)  # scores the batch, splits it and returns the first micro-batch
     with PeakMemory() as memory:
         start = synchronize()
         for step in range(trainer.args.gradient_accumulation_steps):
@@ -203,12 +207,12 @@ def run_update(trainer: Any, case: Case) -> dict[str, float]:
             trainer.accelerator.backward(trainer.compute_loss(trainer.model, inputs))
         seconds = synchronize() - start
     if clock:
-        trainer._score_rollout = clock._score
+        trainer.score_rollout = clock._score
     return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": memory.bytes}
 
 
 def measure_rate(device: str, dtype: torch.dtype) -> float:
-    """Operations per second of a large matrix product: what the machine can do at best."""
+    """Measure the operations per second of a large matrix product, which is the best that the machine can do."""
     left, right = (torch.randn(2048, 2048, device=device, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(10):
@@ -219,18 +223,15 @@ def measure_rate(device: str, dtype: torch.dtype) -> float:
 
 
 def compute_floor(case: Case, model: Qwen3ForCausalLM, rate: float) -> float:
-    """Seconds of the operations that the update cannot do without: 6 per weight and token that passes through it.
+    """Compute the seconds that an update takes at least: 6 operations for each weight and each token that meets it.
 
-    The backbone's weights meet every token of the answers that teach, with their prompts; the head's only kept tokens.
+    Every token of the informative groups, prompts included, meets the weights of the backbone. Only kept tokens meet the head.
     """
-    answers = FixedAnswers(case, model.config.vocab_size).answers
-    live = [
-        len(ids)
-        for ids in answers[round(case.zero_variance_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS :]
-    ]
+    rollout = FixedAnswers(case, model.config.vocab_size)
+    lengths = [len(ids) for ids in rollout.answers[rollout.num_zero_variance :]]
     backbone = sum(p.numel() for name, p in model.named_parameters() if "layers." in name)
     head = model.get_output_embeddings().weight.numel()
-    return 6 * (backbone * (sum(live) + PROMPT_LENGTH * len(live)) + head * case.rho * sum(live)) / rate
+    return 6 * (backbone * (sum(lengths) + PROMPT_LENGTH * len(lengths)) + head * case.rho * sum(lengths)) / rate
 
 
 KINDS = ("TRL, no mask", "TRL's mask", "forking")
@@ -241,19 +242,19 @@ def measure(case: Case, repeats: int, scale_down: bool, micro_batch: int) -> dic
     dtype = torch.float32 if scale_down else torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Qwen3ForCausalLM(build_config(case.shape, scale_down)).to(dtype).to(device)
-    with torch.no_grad():  # spread the logits, so that entropies differ
+    with torch.no_grad():  # larger logits, so that entropies differ
         model.get_output_embeddings().weight.mul_(4.0)
     plain_forward = model.forward
     records: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     trainers = {}
     for kind in KINDS:
-        model.forward = plain_forward  # each trainer puts its own fused head on it
+        model.forward = plain_forward  # each trainer replaces it with its own fused head
         trainers[kind] = (build_trainer(kind, case, model, micro_batch), model.forward)
     for repeat in range(repeats + 1):
         for kind, (trainer, forward) in trainers.items():
             model.forward = forward
             record = run_update(trainer, case)
-            if repeat:  # the first round warms up
+            if repeat:  # the first round is a warm-up
                 records[kind].append(record)
     keys = ("scoring", "update", "peak_bytes")
     medians = {kind: {key: statistics.median(r[key] for r in rs) for key in keys} for kind, rs in records.items()}
@@ -271,25 +272,27 @@ CASES = (
 )
 
 
-HEADER = (
-    "| shape | rho | dead groups | tokens | TRL, no mask | TRL's mask | here | scoring | times faster | with scoring | "
-    "memory | floor |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
-)
+COLUMNS = [
+    *("shape", "rho", "zero-variance groups", "tokens", "TRL, no mask", "TRL's mask", "here", "scoring"),
+    *("times faster", "with scoring", "memory", "floor"),
+]
 
 
-def format_row(case: Case, result: dict[str, dict[str, float]]) -> str:
-    """Seconds of the update; ratios are TRL's mask over this trainer, of memory this trainer over TRL's mask."""
+def build_row(case: Case, result: dict[str, dict[str, float]]) -> list[str]:
+    """Build the row of a case: seconds of updates, times of TRL's mask over ours, our memory over that of TRL's mask."""
     ours, mask, plain = result["forking"], result["TRL's mask"], result["TRL, no mask"]
-    return (
-        f"| {case.shape} | {case.rho:g} | {case.zero_variance_share:g} | {case.completion_length} | {plain['update']:.2f} s | "
-        f"{mask['update']:.2f} s | {ours['update']:.2f} s | {ours['scoring']:.2f} s | "
-        f"{mask['update'] / ours['update']:.2f} | {mask['update'] / (ours['update'] + ours['scoring']):.2f} | "
-        f"{ours['peak_bytes'] / mask['peak_bytes']:.2f} | {ours['floor']:.2f} s |"
-    )
+    seconds = [plain["update"], mask["update"], ours["update"], ours["scoring"]]
+    ratios = [mask["update"] / ours["update"], mask["update"] / (ours["update"] + ours["scoring"])]
+    return [
+        *(case.shape, f"{case.rho:g}", f"{case.zero_variance_share:g}", f"{case.completion_length}"),
+        *(f"{value:.2f} s" for value in seconds),
+        *(f"{ratio:.2f}" for ratio in [*ratios, ours["peak_bytes"] / mask["peak_bytes"]]),
+        f"{ours['floor']:.2f} s",
+    ]
 
 
 def plot_results(results: list[dict[str, Any]], path: Path) -> None:
-    """Draw how many times faster each case is, without and with the scoring pass."""
+    """Plot how many times faster each case is, without and with the scoring pass."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 0.45 * len(results) + 1.2), layout="constrained")
@@ -298,16 +301,16 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
     for position, entry in enumerate(results):
         case, ours = entry["case"], entry["result"]["forking"]
         mask = entry["result"]["TRL's mask"]["update"]
-        axes.barh(position - 0.2, mask / ours["update"], 0.38, color="#1d3557", label="entropies at hand")
+        axes.barh(position - 0.2, mask / ours["update"], 0.38, color=ACCENT, label="without the scoring pass")
         axes.barh(
-            position + 0.2, mask / (ours["update"] + ours["scoring"]), 0.38, color="#d1495b", label="with scoring"
+            position + 0.2, mask / (ours["update"] + ours["scoring"]), 0.38, color=OTHER, label="with the scoring pass"
         )
         labels.append(
-            f"{case['shape']}, {case['rho']:g}, dead {case['zero_variance_share']:g}, {case['completion_length']} tokens"
+            f"{case['shape']}, rho {case['rho']:g}, zero variance {case['zero_variance_share']:g}, {case['completion_length']} tokens"
         )
     axes.set_yticks(range(len(results)), labels)
     axes.invert_yaxis()
-    axes.axvline(1.0, color="gray", linewidth=1)
+    axes.axvline(1.0, color=MUTED, linewidth=1)
     axes.set_xlabel("times faster than TRL's own mask, same run")
     handles, names = axes.get_legend_handles_labels()
     axes.legend(handles[:2], names[:2], frameon=False)
@@ -318,8 +321,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--micro-batch", type=int, default=4)
-    parser.add_argument("--cases", type=int, nargs="*", help="numbers of the cases to run; all by default")
-    parser.add_argument("--full-size", action="store_true", help="full-size shapes in bfloat16 (a GPU)")
+    parser.add_argument("--cases", type=int, nargs="*", help="numbers of the cases to run (all)")
+    parser.add_argument("--full-size", action="store_true", help="use full-size shapes in bfloat16 (needs a GPU)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
@@ -328,17 +331,19 @@ def main() -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     versions = f"torch {torch.__version__}, trl {trl.__version__}, transformers {transformers.__version__}"
     print(f"{device}; Python {platform.python_version()}, {versions}; medians of {arguments.repeats}\n")
-    print(HEADER)
-    results = []
+    results, rows = [], []
     for number in arguments.cases if arguments.cases is not None else range(len(CASES)):
         case = CASES[number]
         result = measure(case, arguments.repeats, not arguments.full_size, arguments.micro_batch)
-        print(format_row(case, result), flush=True)
         results.append({"case": asdict(case), "result": result})
+        rows.append(build_row(case, result))
+        print(", ".join(rows[-1]), flush=True)
+    print(f"\n{format_table(COLUMNS, rows)}")
     if arguments.plot:
         plot_results(results, arguments.plot)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"device": device, "versions": versions, "results": results}, indent=2))
+        content = {"device": device, "versions": versions, "results": results}
+        write_atomically(arguments.json, json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":

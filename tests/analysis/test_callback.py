@@ -1,4 +1,4 @@
-"""The page, the overlap with the first model and what trackers get, while training."""
+"""`ForkReportCallback` during training: the page, the overlap with the first model, and what trackers get."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers.processes import run_steps
-from helpers.tiny import build_dataset, build_model, build_trainer
+from helpers.tiny import build_dataset, build_model, build_trainer, record_rollouts
 from trl_forking.analysis.callback import ForkReportCallback
 from trl_forking.analysis.trackers import log_fork_report
 from trl_forking.run.completions_table import mark_kept
@@ -127,7 +127,7 @@ def test_page_has_plots_tables_and_the_probabilities_that_are_known(tmp_path):
 
 
 def test_page_without_matplotlib_has_no_plots(tmp_path, monkeypatch):
-    monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: None if name == "wordcloud" else name)
+    monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: None if name == "matplotlib" else name)
     build(tmp_path, max_steps=1).train()
     page = (tmp_path / "_forks" / "step-1.html").read_text()
     assert "data:image/svg+xml" not in page and "Tokens with the highest mean entropy" in page
@@ -232,12 +232,11 @@ def test_dropout_chooses_no_tokens(tmp_path):
     """TRL scores an off-policy rollout with dropout on; the kept tokens are those of the policy that wrote the answers."""
     settings = {"steps_per_generation": 4, "gradient_accumulation_steps": 2, "learning_rate": 0.0, "max_steps": 2}
     trainer = build(tmp_path, model=build_model(attention_dropout=0.3), every_n_steps=1, **settings)
-    batches = []
-    note = trainer.on_rollout
-    trainer.on_rollout = lambda batch, *args: (batches.append(dict(batch)), note(batch, *args))
+    rollouts = record_rollouts(trainer)
     trainer.train()
     assert get_overlaps(trainer) == {1: 1.0, 2: 1.0}
-    (batch,) = batches
+    batch = rollouts[0].batch
+    assert len(rollouts) == 1
     for row, expected in enumerate(score(trainer.model.eval(), batch)):
         entropies = batch["entropies"][row][batch["completion_mask"][row].bool()]
         np.testing.assert_allclose(entropies, expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Tiny models, fixed answers and one training step: what the trainer tests are made of. No download, no mock."""
+"""Tiny models, fixed answers and one training step for the trainer tests, without downloads and mocks."""
 
 import random
 from collections.abc import Callable
@@ -155,6 +155,18 @@ def roll_out(trainer: Any) -> dict[str, Any]:
     trainer.model.train()
     rows = [row for row in trainer.train_dataset for _ in range(NUM_GENERATIONS)]
     return trainer._generate_and_score_completions(rows)
+
+
+def record_rollouts(trainer: Any) -> list[Any]:
+    """The rollouts that a trainer is going to make; each holds the batch as it is when it is read."""
+    rollouts, make_rollout = [], trainer.make_rollout
+
+    def record(inputs):
+        rollouts.append(make_rollout(inputs))
+        return rollouts[-1]
+
+    trainer.make_rollout = record
+    return rollouts
 
 
 class GradientSpy(ForkingGRPOTrainer):

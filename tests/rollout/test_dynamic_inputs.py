@@ -1,9 +1,10 @@
-"""Dynamic sampling with images, tools, environments: played back, they are trained as TRL would have trained them."""
+"""Dynamic sampling with images, tools and environments: the recorded answers are trained as TRL would train them."""
 
 import pytest
 import torch
 
 from helpers.scripted import Counter, Speller, act, add, build_seeing, dump, look, look_twice, run, shout, use_tools
+from helpers.tiny import record_rollouts
 from helpers.tiny_multimodal import (
     NUM_GENERATIONS,
     NUM_PROMPTS,
@@ -88,16 +89,10 @@ def test_one_round_is_training_without_it(tmp_path, name):
 def test_rounds_mix(tmp_path, name):
     """Prompt 0 never teaches: its slot goes to a group of a later round, with images and tool output of its own."""
     trainer = BUILDERS[name](tmp_path, dynamic_sampling=True)
-    batches, complete = [], trainer._complete_rollout
-
-    def record(inputs):
-        batches.append((inputs, complete(inputs)))
-        return batches[-1][1]
-
-    trainer._complete_rollout = record
+    rollouts = record_rollouts(trainer)
     result = run(trainer)
     assert result.gradient.any()
-    inputs, batch = batches[0]
+    inputs, batch = rollouts[0].inputs, rollouts[0].batch
     assert result.logs[0]["forking/sampling_rounds"] > 1
     numbers = [row["number"] for row in inputs]
     assert 0 not in numbers[:NUM_GENERATIONS]

@@ -1,4 +1,4 @@
-"""Dynamic sampling without a trainer: which groups teach, which prompts are drawn, which groups make up a batch."""
+"""Dynamic sampling without a trainer: which groups are informative, which prompts are drawn, which groups stay."""
 
 import math
 import random
@@ -8,7 +8,8 @@ import torch
 from datasets import Dataset
 from trl.trainer.utils import RepeatSampler
 
-from trl_forking.rollout.dynamic_sampling import DynamicSampler, fill_batch, find_informative_groups
+from trl_forking.rollout.dynamic_sampling import DynamicSampler, fill_batch
+from trl_forking.rollout.groups import find_informative_groups
 from trl_forking.rollout.prompt_stream import PromptStream, ResumableSampler
 from trl_forking.rollout.tape import Answer
 

@@ -1,4 +1,4 @@
-"""Dynamic sampling in the trainer: what is trained, logged and passed through, and when it is left alone."""
+"""Dynamic sampling in the trainer: what is trained, what is logged, what is passed on, and when it does nothing."""
 
 import math
 from collections import Counter
@@ -46,15 +46,26 @@ def build(tmp_path, **settings):
     return build_trainer(tmp_path, **(defaults | settings))
 
 
-def record_batches(trainer) -> list[dict]:
-    batches, complete = [], trainer._complete_rollout
+class Batches(list):
+    """The batches of recorded rollouts, with the numbers of their prompts."""
+
+    def __getitem__(self, index):
+        return dict(
+            super().__getitem__(index).batch, numbers=[row["number"] for row in super().__getitem__(index).inputs]
+        )
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+
+def record_batches(trainer) -> Batches:
+    batches, make_rollout = Batches(), trainer.make_rollout
 
     def record(inputs):
-        batch = complete(inputs)
-        batches.append({**batch, "numbers": [row["number"] for row in inputs]})
-        return batch
+        batches.append(make_rollout(inputs))
+        return list.__getitem__(batches, -1)
 
-    trainer._complete_rollout = record
+    trainer.make_rollout = record
     return batches
 
 
@@ -130,7 +141,7 @@ def test_what_was_found_is_kept_when_the_rounds_run_out(tmp_path):
 
 def test_nothing_is_trained_where_no_group_teaches(tmp_path, monkeypatch):
     warnings = []
-    monkeypatch.setattr("trl_forking.forking_grpo_trainer.logger.warning_once", warnings.append)
+    monkeypatch.setattr("trl_forking.rollout.dynamic_sampling_mixin.logger.warning_once", warnings.append)
     trainer = build(tmp_path, reward_funcs=lambda completions, **kwargs: [0.3] * len(completions), max_steps=2)
     assert not compute_weight_change(trainer).any()
     assert all(entry["loss"] == 0.0 and entry["forking/sampling_rounds"] == 10 for entry in get_logs(trainer))

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed has the losses, kept tokens and weights of one that was not, to the last bit."""
+"""A killed run resumes bit for bit: it has the losses, kept tokens and weights of an uninterrupted run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from helpers.processes import TESTS
+from helpers.processes import TESTS, WORKERS
 from helpers.tiny import build_trainer
 from trl_forking.run.resume import find_last_complete, is_complete
 
@@ -141,7 +141,7 @@ def test_a_checkpoint_that_is_written_over_is_incomplete_until_it_is_written(tmp
         assert not is_complete(checkpoint)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trl_forking.forking_grpo_trainer.save_progress", is_killed)
+    monkeypatch.setattr("trl_forking.run.resume.save_progress", is_killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "whole", str(tmp_path / "whole" / "checkpoint-1"))
     assert not is_complete(checkpoint)
@@ -158,7 +158,7 @@ def test_five_kills(tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(TESTS.parent)}
 
     def start(folder) -> subprocess.Popen:
-        command = [sys.executable, str(TESTS / "killed_worker.py"), str(tmp_path / folder), str(max_steps)]
+        command = [sys.executable, str(WORKERS / "killed_worker.py"), str(tmp_path / folder), str(max_steps)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
     whole = start("whole")

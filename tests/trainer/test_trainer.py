@@ -111,7 +111,7 @@ def test_no_dropped_token_receives_gradient(tmp_path, settings):
     batch = roll_out(trainer)
     noise = 0.2 * torch.randn(batch["completion_ids"].shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        old = trainer._score_rollout(batch)  # only to have the log-probabilities of the policy
+        old = trainer.score_rollout(batch)  # only to have the log-probabilities of the policy
     batch["old_per_token_logps"] = trainer.seen_logps + noise
     batch["sampling_per_token_logps"] = batch["old_per_token_logps"]
     kept = batch.get("kept")
@@ -188,9 +188,9 @@ def test_entropies_of_a_pass_that_trl_makes_anyway_are_used(tmp_path):
     calls = []
 
     class Counter(GradientSpy):
-        def _score_rollout(self, *args, **kwargs):
+        def score_rollout(self, *args, **kwargs):
             calls.append(1)
-            return super()._score_rollout(*args, **kwargs)
+            return super().score_rollout(*args, **kwargs)
 
     trainer = build_trainer(tmp_path, Counter, **ONE_BATCH, num_iterations=2)
     batch = roll_out(trainer)

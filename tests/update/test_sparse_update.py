@@ -196,7 +196,7 @@ def test_old_log_probabilities_of_dropped_tokens_cannot_overflow(tmp_path):
 
 
 OBSTACLES = [
-    ({"selection_scope": "micro_batch"}, "chooses the tokens after the forward pass"),
+    ({"selection_scope": "micro_batch"}, "selects the tokens after the forward pass"),
     ({"loss_type": "vespo"}, "ratios of all its tokens"),
     ({"off_policy_mask_threshold": 0.1}, "compares the log-probabilities of all tokens"),
 ]

@@ -17,7 +17,7 @@ from trl.rewards import get_soft_overlong_punishment
 from trl.trainer.utils import add_fused_lm_head
 
 from helpers.tiny import build_dataset, build_model, build_tokenizer, build_trainer, roll_out
-from trl_forking.run.checks import find_backbone
+from trl_forking.run.model_parts import find_backbone
 
 
 IDS = torch.tensor([[0, 5, 6, 7, 8], [9, 10, 11, 12, 13]])

@@ -59,8 +59,17 @@ def find_class(file: str, name: str) -> ast.ClassDef:
     return next(node for node in ast.walk(SOURCES[file]) if isinstance(node, ast.ClassDef) and node.name == name)
 
 
-TRAINER = find_class("forking_grpo_trainer.py", "ForkingGRPOTrainer")
-PUSHER = find_class("hub/push.py", "PushMixin")
+def find_trainer_classes() -> dict[str, ast.ClassDef]:
+    """The trainer and the mixins that it is made of, by file."""
+    found = {}
+    for file, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and (node.name == "ForkingGRPOTrainer" or node.name.endswith("Mixin")):
+                found[file] = node
+    return found
+
+
+TRAINER_CLASSES = find_trainer_classes()
 CONFIG = find_class("forking_grpo_config.py", "ForkingGRPOConfig")
 PARSER = find_class("commands/arguments.py", "ForkingParser")
 
@@ -145,10 +154,10 @@ SET_LATER = {"push_in_progress", "_environment_pool"}
 
 def test_attributes_of_the_trainer_are_there(trainer):
     readers = find_readers(SOURCES, "trainer")
-    for file, tree in (("forking_grpo_trainer.py", TRAINER), ("hub/push.py", PUSHER)):
-        for chain, files in find_readers({file: tree}, "self").items():
-            readers[chain] |= files
-    own = find_own(TRAINER) | find_own(PUSHER) | SET_LATER
+    assert len(TRAINER_CLASSES) == 7
+    for chain, files in find_readers(TRAINER_CLASSES, "self").items():
+        readers[chain] |= files
+    own = set().union(*map(find_own, TRAINER_CLASSES.values())) | SET_LATER
     upstream = {chain: files for chain, files in readers.items() if chain[0] not in own | {"args"}}
     assert len(upstream) > 40
     assert_all_there(trainer, upstream, "TRL's GRPOTrainer")
@@ -185,8 +194,8 @@ def test_state_and_control_have_what_callbacks_read():
 
 @pytest.mark.parametrize(
     "tree, upstream",
-    [(TRAINER, GRPOTrainer), (PUSHER, GRPOTrainer), (PARSER, TrlParser)],
-    ids=["trainer", "pusher", "parser"],
+    [*((tree, GRPOTrainer) for tree in TRAINER_CLASSES.values()), (PARSER, TrlParser)],
+    ids=lambda value: getattr(value, "name", ""),
 )
 def test_methods_that_we_override_are_there(tree, upstream):
     missing = sorted(name for name in find_super(tree) if not hasattr(upstream, name))

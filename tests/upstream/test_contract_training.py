@@ -5,7 +5,6 @@ Each test fails with a sentence that names what has changed.
 
 import inspect
 import json
-import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +13,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
 from trl import GRPOConfig, GRPOTrainer
 
 from helpers.tiny import NUM_PROMPTS, build_dataset, build_trainer
@@ -51,7 +51,7 @@ class Watched(GRPOTrainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.epochs, self.counted, self.synchronized = [], [], []
+        self.epochs, self.counted = [], []
 
     def _get_train_sampler(self, dataset=None):
         return WatchedSampler(super()._get_train_sampler(dataset), lambda: self.epochs.append(self.state.epoch))
@@ -60,15 +60,18 @@ class Watched(GRPOTrainer):
         before = self._step
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.counted.append(self._step - before)
-        self.synchronized.append(self.accelerator.sync_gradients)
         return loss
+
+    def log(self, logs, start_time=None):
+        logs["forking/added"] = self.callback.added
+        super().log(logs, start_time)
 
 
 class AddMetric(TrainerCallback):
-    """Adds to TRL's metrics at the end of every step and asks for a row, as `ForkReportCallback` does."""
+    """Adds a number at the end of every step and asks for a row, as `ForkReportCallback` does."""
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.trainer._metrics["train"]["forking/added"] += [state.global_step, math.nan, state.global_step]
+        self.added = state.global_step
         control.should_log = True
 
 
@@ -77,7 +80,7 @@ def run(tmp_path_factory):
     callback = AddMetric()
     settings = {"max_steps": -1, "num_train_epochs": 2, "logging_steps": 100}
     trainer = build(str(tmp_path_factory.mktemp("run")), Watched, **settings, trainer_kwargs={"callbacks": [callback]})
-    callback.trainer = trainer
+    trainer.callback = callback
     trainer.train()
     rows = [row for row in trainer.state.log_history if "loss" in row]
     return SimpleNamespace(trainer=trainer, rows=rows)
@@ -90,17 +93,10 @@ def test_step_is_counted_within_training_step(run):
     )
 
 
-def test_gradients_are_synchronized_at_the_last_micro_batch_of_a_step(run):
-    assert run.trainer.synchronized == [False, True] * 4, (
-        "accelerator.sync_gradients is no longer true at the last micro-batch of an optimizer step and false at the "
-        f"others, but {run.trainer.synchronized}."
-    )
-
-
 def test_metrics_of_a_callback_are_logged_with_the_step(run):
     assert [row.get("forking/added") for row in run.rows] == [1, 2, 3, 4], (
-        "What a callback adds to GRPOTrainer._metrics['train'] in on_step_end is no longer logged with that step, as the "
-        "mean of its values without NaN, when it sets control.should_log, and then cleared."
+        "A callback that sets control.should_log in on_step_end no longer makes the trainer call log() for that step, or "
+        "what log() adds to the entry in place is not in state.log_history."
     )
 
 
@@ -122,16 +118,16 @@ def test_epoch_is_known_when_the_prompts_are_drawn(run):
 def test_a_step_can_be_made_the_last(tmp_path):
     """Dynamic sampling ends a run so when the prompts are used up."""
 
-    class Ending(GRPOTrainer):
-        def training_step(self, *args):
-            loss = super().training_step(*args)
-            if self.accelerator.sync_gradients:
-                self.state.max_steps = self.state.global_step + 1
-            return loss
+    class Ending(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            state.max_steps = state.global_step
 
-    trainer = build(tmp_path, Ending, max_steps=5, save_strategy="steps", save_steps=100, logging_steps=100)
+    trainer = build(tmp_path, max_steps=5, save_strategy="steps", save_steps=100, logging_steps=100)
+    trainer.callback_handler.callbacks.insert(0, Ending())
     trainer.train()
-    assert trainer.state.global_step == 1, "Transformers no longer ends a run when the step reaches state.max_steps."
+    assert trainer.state.global_step == 1, (
+        "Transformers no longer ends a run when a callback in front of its own sets state.max_steps to the step that is done."
+    )
     assert (tmp_path / "checkpoint-1").is_dir(), (
         "Transformers no longer saves the step that state.max_steps makes the last."
     )
@@ -191,6 +187,41 @@ def test_a_checkpoint_lies_where_we_take_its_mark_away(saver):
     )
 
 
+class Counting(TrainerCallback, ExportableState):
+    def __init__(self):
+        self.count, self.found = 0, None
+
+    def state(self):
+        return {"args": {}, "attributes": {"count": self.count}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.found = dict(state.stateful_callbacks)
+        state.stateful_callbacks["Counting"] = self.state()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.count += 1
+
+
+def test_state_of_a_callback_is_saved_and_is_there_when_training_begins(saver, tmp_path):
+    """The position in the stream of prompts is saved so."""
+    settings = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1}
+    first = build(tmp_path / "run", **settings, trainer_kwargs={"callbacks": [Counting()]})
+    first.train()
+    again = Counting()
+    resumed = build(tmp_path / "run", **settings, trainer_kwargs={"callbacks": [again]})
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert again.found.get("Counting") == {"args": {}, "attributes": {"count": 2}}, (
+        "Transformers no longer saves the state() of an ExportableState with every checkpoint, or it is not in "
+        f"state.stateful_callbacks when training begins: {again.found}."
+    )
+    from_another = Counting()
+    trainer = build(saver.args.output_dir, **settings, trainer_kwargs={"callbacks": [from_another]})
+    trainer.train(resume_from_checkpoint=str(Path(saver.args.output_dir) / "checkpoint-1"))
+    assert "Counting" not in from_another.found and from_another.count == 2, (
+        "Transformers invents a state for a callback that a checkpoint does not know."
+    )
+
+
 class Stopped(Exception):
     pass
 
@@ -231,7 +262,8 @@ def test_signatures_that_we_override_or_call():
         GRPOTrainer._load_optimizer_and_scheduler: ["self", "checkpoint"],
         GRPOTrainer._save_checkpoint: ["self", "model", "trial"],
         GRPOTrainer.create_model_card: ["self", "model_name", "dataset_name", "tags"],
-        GRPOTrainer.training_step: ["self", "model", "inputs", "num_items_in_batch"],
+        GRPOTrainer.log: ["self", "logs", "start_time"],
+        Trainer._load_callback_state: ["self"],
         Trainer._push_from_checkpoint: ["self", "checkpoint_folder"],
         Trainer._save: ["self", "output_dir", "state_dict"],
         Trainer._save_rng_state: ["self", "output_dir"],

@@ -84,7 +84,7 @@ def build_trainer(strategy: str, settings: dict, num_processes: int) -> ForkingG
 def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
     trainer = build_trainer(strategy, settings, num_processes)
     dead_trained = []
-    complete = trainer._complete_rollout
+    complete = trainer._generate_and_score_completions
 
     def record(inputs):
         batch = complete(inputs)
@@ -92,7 +92,7 @@ def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
         dead_trained.append(int((advantages == 0).all(1).sum()))
         return batch
 
-    trainer._complete_rollout = record
+    trainer._generate_and_score_completions = record
     if settings.get("report"):
         trainer.add_callback(ForkReportCallback(trainer, every_n_steps=2))
     before = read_weights(trainer.model)

@@ -4,34 +4,31 @@ import io
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate.logging import get_logger
 from accelerate.utils import gather_object, send_to_device
-from transformers import TrainerCallback
 
 from ..card.run_files import write_whole
+from ..decoding.sampling import find_eos_token_ids
+from ..rollout.callback import Rollout, RolloutCallback
 from ..run.completions_table import format_prompt
+from ..run.trainer_protocol import ForkingTrainer
 from ..run.user_errors import UserError, check_at_least
 from ..selection.tokens import round_entropies, select_tokens
 from ..writing.token_texts import TokenTexts
 from . import ScoredAnswer
 from .page import draw_figures, require_plots, write_page
-from .sampling import find_eos_token_ids
-from .statistics import summarize
+from .summary import summarize
 from .trackers import log_fork_report
-
-
-if TYPE_CHECKING:
-    from ..forking_grpo_trainer import ForkingGRPOTrainer
 
 
 logger = get_logger(__name__)
 
 
-class ForkReportCallback(TrainerCallback):
+class ForkReportCallback(RolloutCallback):
     r"""
     Shows the forks of a run while it trains.
 
@@ -84,7 +81,7 @@ class ForkReportCallback(TrainerCallback):
     ```
     """
 
-    def __init__(self, trainer: "ForkingGRPOTrainer", every_n_steps: int = 50, max_answers: int = 64):
+    def __init__(self, trainer: ForkingTrainer, every_n_steps: int = 50, max_answers: int = 64):
         self.trainer, self.every_n_steps, self.max_answers = trainer, every_n_steps, max_answers
         check_at_least(1, self, "every_n_steps", "max_answers")
         if trainer.args.selection_scope == "micro_batch" and trainer.args.drops_tokens:
@@ -92,7 +89,6 @@ class ForkReportCallback(TrainerCallback):
                 "ForkReportCallback marks the kept tokens when the answers are recorded, but selection_scope='micro_batch' "
                 "chooses later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
             )
-        trainer.on_rollout = self._note_rollout  # and all its tokens are scored
         self._newest: dict[str, Any] | None = None
         self._probe: dict[str, Any] | None = None
 
@@ -117,14 +113,20 @@ class ForkReportCallback(TrainerCallback):
         if state.global_step % self.every_n_steps and state.global_step != 1 and not is_last:
             return
         if self._probe is not None:
-            self.trainer._metrics["train"]["forking/overlap_with_base"].append(self._compute_overlap(self._probe))
+            self.trainer.metric_means.add("overlap_with_base", self._compute_overlap(self._probe))
         control.should_log = True
         self._report(state.global_step)
 
     # The probe: answers of the first model, scored again and again --------------------------------------------------
 
     def _take_probe(self) -> None:
-        first, path = self.trainer._buffered_inputs[0], self._get_probe_path()
+        path = self._get_probe_path()
+        # Without the metrics of the selection, which are not scored again.
+        first = {
+            name: v
+            for name, v in (self.trainer._buffered_inputs or [{}])[0].items()
+            if not name.startswith("forking/")
+        }
         self._probe = send_to_device(first, "cpu")
         content = io.BytesIO()
         torch.save(self._probe, content)
@@ -154,20 +156,21 @@ class ForkReportCallback(TrainerCallback):
             select_tokens(
                 round_entropies(entropies), mask.bool(), rho, row_ids=probe["row_ids"], reduce=trainer._reduce
             )
-            for entropies in (probe["entropies"], trainer._score_rollout(probe))
+            for entropies in (probe["entropies"], trainer.score_rollout(probe))
         )
         num_shared, num_before = trainer._reduce(torch.stack([(before & now).sum(), before.sum()])).tolist()
         return num_shared / max(num_before, 1)
 
     # The page --------------------------------------------------------------------------------------------------------
 
-    def _note_rollout(self, batch: dict[str, Any], inputs: list[dict[str, Any]], rewards: torch.Tensor) -> None:
+    def on_rollout(self, args, state, control, rollout: Rollout, **kwargs):
         """Keep what a page shows of the newest rollout: this rank's share of the answers, spread over its groups."""
+        batch, rewards = rollout.batch, rollout.rewards_per_func
         num_rows = -(-self.max_answers // self.trainer.accelerator.num_processes)
         names = ["prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "entropies", "kept", "row_ids"]
         names += ["old_per_token_logps"] if "old_per_token_logps" in batch else []
         self._newest = {name: batch[name][:num_rows].detach().cpu() for name in names}
-        self._newest["prompts"] = [row.get("prompt") for row in inputs[:num_rows]]
+        self._newest["prompts"] = [row.get("prompt") for row in rollout.inputs[:num_rows]]
         weights = self.trainer.reward_weights.to(rewards.device)
         totals = (rewards * weights).nansum(1).masked_fill(rewards.isnan().all(1), float("nan")).cpu()
         self._newest["rewards"] = totals[self._newest["row_ids"]]

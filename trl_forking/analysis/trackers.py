@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..run.completions_table import find_event_writers, format_table, mark_kept
+from ..run.trainer_protocol import ForkingTrainer
 from . import ScoredAnswer
 
 
@@ -15,7 +16,7 @@ _NUM_ANSWERS = 8
 
 
 def log_fork_report(
-    trainer: Any, step: int, records: Sequence[ScoredAnswer], summary: dict[str, Any], page: str | Path
+    trainer: ForkingTrainer, step: int, records: Sequence[ScoredAnswer], summary: dict[str, Any], page: str | Path
 ) -> None:
     """
     Send a report on the forks to the trackers that a trainer reports to, as the types they have for it.

@@ -14,6 +14,7 @@ import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..run.trainer_protocol import ForkingTrainer
 from . import sections
 from .evaluation_results import find_evaluation_files, read_evaluation_results
 from .run_files import CONFIG_FILE, RECORD_FILE, read_config, read_record, write_record, write_whole
@@ -34,9 +35,9 @@ _HEADINGS = ("Quick start", "Results", "Training procedure", "Limits", "Citation
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 
 
-def create_card(trainer: Any, **names: Any) -> None:
+def create_card(trainer: ForkingTrainer, **names: Any) -> None:
     """
-    ScoredAnswer the facts of a run in its folder and make its card; for the main process.
+    Record the facts of a run in its folder and make its card; for the main process.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
@@ -67,9 +68,9 @@ def warning_of_failure() -> Iterator[None]:
         logger.warning(f"The model card was not made: {error} Training goes on; trl-forking card makes it later.")
 
 
-def record_run(trainer: Any, **names: Any) -> None:
+def record_run(trainer: ForkingTrainer, **names: Any) -> None:
     """
-    ScoredAnswer the facts of a run in its folder; for the main process.
+    Record the facts of a run in its folder; for the main process.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
@@ -78,14 +79,14 @@ def record_run(trainer: Any, **names: Any) -> None:
             As in [`create_card`].
     """
     folder = Path(trainer.args.output_dir)
-    if not trainer._resumed_at and not trainer._is_recorded:
+    if not trainer.resumed_at and not trainer.is_recorded:
         set_aside_other_run(folder)
     try:
         earlier = read_record(folder)
     except ValueError:  # none yet, or one that this replaces
         earlier = None
     write_record(folder, collect_run(trainer, earlier, **names))
-    trainer._is_recorded = True
+    trainer.is_recorded = True
 
 
 def set_aside_other_run(folder: str | Path) -> Path | None:

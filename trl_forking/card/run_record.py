@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..forking_grpo_config import ForkingGRPOConfig
+from ..run.trainer_protocol import ForkingTrainer
 from ..writing.markdown import is_repo_id
 from .changed_settings import find_changed_settings, make_plain, shorten_path
 from .run_files import FORMAT
@@ -26,7 +27,7 @@ _COLUMNS = (
 _PACKAGES = ("trl-forking", "trl", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 
 
-def collect_run(trainer: Any, earlier: dict[str, Any] | None = None, **names: Any) -> dict[str, Any]:
+def collect_run(trainer: ForkingTrainer, earlier: dict[str, Any] | None = None, **names: Any) -> dict[str, Any]:
     """
     Collect the facts of a run.
 
@@ -70,7 +71,7 @@ def collect_run(trainer: Any, earlier: dict[str, Any] | None = None, **names: An
         "progress": {
             "step": state.global_step,
             "max_steps": state.max_steps,
-            "resumed_at": list(trainer._resumed_at),
+            "resumed_at": list(trainer.resumed_at),
             "device": _name_device(args.device),
         },
         "history": collect_history(state.log_history),
@@ -150,7 +151,7 @@ def _find_adapter(model: Any) -> Any:
     return next(iter(config.values())) if isinstance(config, dict) and config else None
 
 
-def _describe_model(trainer: Any) -> dict[str, Any]:
+def _describe_model(trainer: ForkingTrainer) -> dict[str, Any]:
     model, processor = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
     adapter = _find_adapter(model)
     name = (adapter and adapter.base_model_name_or_path) or getattr(model.config, "_name_or_path", "") or None
@@ -185,7 +186,7 @@ def _describe_quantization(config: Any) -> str | None:
     return " ".join([str(make_plain(settings.get("quant_method", "unknown method"))), *bits])
 
 
-def _find_tags(trainer: Any) -> list[str]:
+def _find_tags(trainer: ForkingTrainer) -> list[str]:
     """Find the tags that TRL gives a model too."""
     tags = ["generated_from_trainer", *trainer._tag_names]
     if hasattr(trainer.model.config, "unsloth_version"):
@@ -193,7 +194,7 @@ def _find_tags(trainer: Any) -> list[str]:
     return [*tags, "hf_jobs"] if "JOB_ID" in os.environ else tags
 
 
-def _find_hub_name(trainer: Any) -> dict[str, str]:
+def _find_hub_name(trainer: ForkingTrainer) -> dict[str, str]:
     name = getattr(trainer, "hub_model_id", None) or trainer.args.hub_model_id
     return {"hub_model_id": name} if name else {}
 
@@ -206,11 +207,11 @@ def _name_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
-def _name_tokens(trainer: Any) -> dict[str, Any] | None:
+def _name_tokens(trainer: ForkingTrainer) -> dict[str, Any] | None:
     """Name the forking tokens; other selections have none."""
     if not trainer.args.drops_tokens or trainer.args.token_selection != "high_entropy":
         return None
-    tokenizer, counts = trainer._tokenizer, trainer._token_counts
+    tokenizer, counts = trainer._tokenizer, trainer.selector.token_counts
 
     def name(token_id: int) -> str:
         text = tokenizer.decode([token_id])

@@ -91,7 +91,7 @@ class PushMixin(Trainer):
     """
 
     hub_model_id: str | None
-    _is_recorded: bool
+    is_recorded: bool
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         if self.state.global_step == 0 and not resume_from_checkpoint:  # a second call goes on in its own folder
@@ -101,7 +101,7 @@ class PushMixin(Trainer):
     def _begin_in_folder(self) -> None:
         if self.args.should_save and self.args.save_strategy != "no":
             warn_of_other_run(self.args.output_dir)
-        if self.is_world_process_zero() and not self._is_recorded:
+        if self.is_world_process_zero() and not self.is_recorded:
             with warning_of_failure():  # what an evaluation writes from here on is of this run
                 set_aside_other_run(self.args.output_dir)
 

@@ -1,4 +1,4 @@
-"""Dynamic sampling, from [DAPO](https://huggingface.co/papers/2503.14476): fills a rollout batch with groups that teach."""
+"""Dynamic sampling, from [DAPO](https://huggingface.co/papers/2503.14476): it fills a rollout batch with informative groups."""
 
 import math
 from collections.abc import Callable
@@ -9,71 +9,13 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 
+from ..run.trainer_protocol import ForkingTrainer
 from .prompt_stream import PromptStream
 from .tape import Answer
 
 
 RollOut = Callable[[list[dict[str, Any]]], tuple[list[Answer], torch.Tensor, torch.Tensor]]
-"""Answers rows and returns the answers, and, of all ranks, their rewards `(M, F)` and the groups that teach."""
-
-RELATIVE_TOLERANCE = 1e-5
-"""Rewards of a group that differ by less than this share of their terms are equal: about 80 times fp32's rounding."""
-
-
-def find_informative_groups(
-    rewards_per_func: torch.Tensor,
-    reward_weights: torch.Tensor,
-    num_generations: int,
-    aggregation: str = "sum_then_normalize",
-) -> torch.Tensor:
-    r"""
-    Find the groups that teach: those whose rewards are not all equal, \\( 0 < \#\text{correct} < G \\) in
-    [DAPO](https://huggingface.co/papers/2503.14476), Eq. 11.
-
-    The reward of an answer is the weighted sum of its functions, as TRL aggregates it; functions that returned `None`
-    (NaN here) are left out, and so are answers that no function could judge. Rewards are equal if they differ by less
-    than [`RELATIVE_TOLERANCE`] of the terms they are summed from, which rounding in fp32 does not reach.
-
-    Args:
-        rewards_per_func (`torch.Tensor` of shape `(N * G, F)`):
-            Rewards of all ranks by function, the `G` answers of a group one after the other.
-        reward_weights (`torch.Tensor` of shape `(F,)`):
-            Weights of the functions.
-        num_generations (`int`):
-            Answers in a group, `G`.
-        aggregation (`str`, *optional*, defaults to `"sum_then_normalize"`):
-            TRL's `multi_objective_aggregation`. With `"normalize_then_sum"` a function in which a group does not
-            differ has no part in it, and the others are normalized within the group before they are summed.
-
-    Returns:
-        `torch.Tensor` of shape `(N,)`: `True` for groups that teach.
-
-    Example:
-    ```python
-    >>> import torch
-    >>> rewards = torch.tensor([[1.0], [1.0], [0.0], [1.0], [torch.nan], [1.0]])
-    >>> find_informative_groups(rewards, torch.ones(1), num_generations=2)
-    tensor([False,  True, False])
-    ```
-    """
-    weights = reward_weights.cpu().double()  # in this order: Apple's GPUs have no float64
-    groups = rewards_per_func.cpu().double().view(-1, num_generations, len(weights))  # (N, G, F)
-    terms = groups * weights
-    if aggregation == "normalize_then_sum":
-        differs = _differs(terms, terms.abs())  # (N, F)
-        mean = groups.nanmean(1, keepdim=True)
-        deviation = (groups - mean).square().nanmean(1, keepdim=True).sqrt()
-        normalized = (groups - mean) / deviation * weights
-        terms = torch.where(differs.unsqueeze(1) | terms.isnan(), normalized, torch.zeros_like(terms))
-    unknown = groups.isnan().all(2)  # (N, G)
-    return _differs(terms.nansum(2).masked_fill(unknown, math.nan), terms.abs().nansum(2))
-
-
-def _differs(values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Return where values `(N, G, ...)` of a group spread by more than rounding; NaN has no part in it."""
-    largest = values.nan_to_num(-math.inf, posinf=math.inf, neginf=-math.inf).amax(1)
-    smallest = values.nan_to_num(math.inf, posinf=math.inf, neginf=-math.inf).amin(1)
-    return largest - smallest > RELATIVE_TOLERANCE * scales.nan_to_num(0.0).amax(1)
+"""Answers rows of this rank. Returns its answers, the rewards of all ranks `(M, F)` and which groups `(M / G,)` are informative."""
 
 
 @dataclass
@@ -83,8 +25,8 @@ class Filling:
 
     Attributes:
         slots (`list[tuple[int, int]]`): round and number within the round of the group in every slot of the batch.
-        rounds (`list[list[bool]]`): by round and group, whether the group teaches.
-        put_back (`list[int]`): prompts whose groups teach but found no place.
+        rounds (`list[list[bool]]`): by round and group, whether the group is informative.
+        put_back (`list[int]`): prompts of informative groups that found no slot.
 
     Example:
     ```python
@@ -100,17 +42,17 @@ class Filling:
 
     @property
     def num_informative(self) -> int:
-        """Groups of the batch that teach."""
+        """Number of informative groups in the batch."""
         return sum(self.rounds[number][group] for number, group in self.slots)
 
     @property
     def zero_variance_share(self) -> float:
-        """Share of dead groups before refilling, which is what training would have got without."""
+        """Share of zero-variance groups in the first round: what training gets without dynamic sampling."""
         return 1 - sum(self.rounds[0]) / len(self.rounds[0])
 
     @property
     def informative_share(self) -> float:
-        """Groups that teach and are trained, as a share of all that were generated."""
+        """Informative groups of the batch, as a share of all groups that were generated."""
         return self.num_informative / sum(map(len, self.rounds))
 
 
@@ -122,13 +64,13 @@ def fill_batch(
     multiple: int = 1,
 ) -> Filling:
     """
-    Generate groups until a rollout batch is full of those that teach, or the rounds or the prompts run out.
+    Generate groups until a rollout batch is full of informative ones, or the rounds or the prompts run out.
 
-    The first round fills every slot. A dead group gives up its slot to the next useful one: each further round takes
-    enough fresh prompts to fill the dead slots if as many teach as did so far. (As many prompts as dead slots would find
-    no group too many, but take twice as many rounds, and on a GPU a small round takes as long as a large one.) Slots
-    that are still dead at the end take the last dead groups. Which slot a group has depends on the order of the stream
-    alone, not on the ranks.
+    The first round fills every slot. A zero-variance group gives up its slot to the next informative group. Each further
+    round takes as many fresh prompts as will fill the open slots if the share of informative groups stays as it was.
+    (As many prompts as open slots would waste no group, but would take twice as many rounds, and on a GPU a small
+    round takes as long as a large one.) Slots that are still open at the end take the last zero-variance groups. The
+    slot of a group depends on the order of the stream alone, and not on the ranks.
 
     Args:
         num_groups (`int`):
@@ -138,13 +80,13 @@ def fill_batch(
         stream ([`PromptStream`]):
             Source of prompts.
         roll_out (`Callable[[list[int]], list[bool]]`):
-            Answers the prompts with these indices and says which of the groups teach.
+            Answers the prompts with these indices and says which groups are informative.
         multiple (`int`, *optional*, defaults to `1`):
             Number of groups that the ranks can share evenly; every round is a multiple of it.
 
     Returns:
-        [`Filling`]: the groups of the batch. Useful groups beyond its size have their prompts put back into the stream:
-        they are answered again, by the policy of the next rollout.
+        [`Filling`]: the groups of the batch. The prompts of informative groups beyond its size are put back into the
+        stream: the policy of the next rollout answers them again.
 
     Example:
     ```python
@@ -156,7 +98,7 @@ def fill_batch(
     """
     slots: list[tuple[int, int] | None] = [None] * num_groups
     rounds: list[list[bool]] = []
-    dead: list[tuple[int, int]] = []
+    zero_variance: list[tuple[int, int]] = []
     put_back: list[int] = []
     while None in slots and len(rounds) < max_rounds:
         count = _choose_size(slots.count(None), num_groups, rounds, multiple)
@@ -166,20 +108,20 @@ def fill_batch(
         if count == 0:
             break
         prompts = stream.take(count)
-        useful = roll_out(prompts)
-        for group, teaches in enumerate(useful):
+        informative = roll_out(prompts)
+        for group, is_informative in enumerate(informative):
             place = (len(rounds), group)
-            if not teaches:
-                dead.append(place)
+            if not is_informative:
+                zero_variance.append(place)
             elif None in slots:
                 # In the first round a group's slot is its own number: what stays need not move between ranks.
                 slots[group if not rounds else slots.index(None)] = place
             else:
                 put_back.append(prompts[group])
-        rounds.append(useful)
+        rounds.append(informative)
     stream.put_back = put_back + stream.put_back
-    last_dead = iter(dead[len(dead) - slots.count(None) :])
-    return Filling([next(last_dead) if slot is None else slot for slot in slots], rounds, put_back)
+    fill_up = iter(zero_variance[len(zero_variance) - slots.count(None) :])
+    return Filling([next(fill_up) if slot is None else slot for slot in slots], rounds, put_back)
 
 
 def _choose_size(num_missing: int, num_groups: int, rounds: list[list[bool]], multiple: int) -> int:
@@ -199,7 +141,7 @@ class FilledRollout:
         rewards_per_func (`torch.Tensor` of shape `(N * G, F)`): rewards of all ranks.
         sampled_rewards (`torch.Tensor` of shape `(M, F)`): rewards of everything that was generated for it.
         metrics (`dict[str, float]`): what to log of it.
-        is_full (`bool`): whether every group teaches.
+        is_full (`bool`): whether every group is informative.
 
     Example:
     ```python
@@ -214,18 +156,15 @@ class FilledRollout:
     metrics: dict[str, float]
     is_full: bool
 
-    def record_metrics(self, metrics: dict[str, list[float]], reward_weights: torch.Tensor) -> None:
-        """Add what is to be logged to TRL's metrics, which are means over the values of a name."""
-        for name, value in self.metrics.items():
-            metrics[f"forking/{name}"].append(value)
-        metrics["forking/prompts_consumed"] = [self.metrics["prompts_consumed"]]  # a count, not to be averaged
+    def compute_sampled_reward(self, reward_weights: torch.Tensor) -> float:
+        """Compute the mean reward of everything that was generated, trained or not."""
         totals = (self.sampled_rewards * reward_weights.to(self.sampled_rewards.device)).nansum(1)
-        metrics["forking/sampled_reward"].append(totals[~self.sampled_rewards.isnan().all(1)].mean().item())
+        return totals[~self.sampled_rewards.isnan().all(1)].mean().item()
 
 
 class DynamicSampler:
     """
-    Fills the rollout batches of a run with groups that teach, over all ranks.
+    Fills the rollout batches of a run with informative groups, over all ranks.
 
     Args:
         dataset (`Dataset`):
@@ -248,12 +187,13 @@ class DynamicSampler:
     Example:
     ```python
     >>> from datasets import Dataset
+    >>> from trl_forking.rollout.groups import find_informative_groups
     >>> dataset = Dataset.from_dict({"prompt": ["a", "b", "c"]})
     >>> sampler = DynamicSampler(dataset, PromptStream(3, seed=0, shuffle=False), num_groups=2, num_generations=2)
     >>> def roll_out(rows):  # the answers to "a" are all right, the others are not
     ...     rewards = torch.tensor([[1.0 if row["prompt"] == "a" else index % 2] for index, row in enumerate(rows)])
-    ...     useful = find_informative_groups(rewards, torch.ones(1), num_generations=2)
-    ...     return [Answer(row, {}) for row in rows], rewards, useful
+    ...     informative = find_informative_groups(rewards, torch.ones(1), num_generations=2)
+    ...     return [Answer(row, {}) for row in rows], rewards, informative
     >>> [answer.inputs["prompt"] for answer in sampler.fill(roll_out).answers]
     ['c', 'c', 'b', 'b']
     ```
@@ -276,7 +216,7 @@ class DynamicSampler:
         self.rank, self.num_ranks = rank, num_ranks
 
     @classmethod
-    def from_trainer(cls, trainer: Any) -> "DynamicSampler":
+    def from_trainer(cls, trainer: ForkingTrainer) -> "DynamicSampler":
         """Read the sizes from a [`~trl.GRPOTrainer`] whose arguments are a [`ForkingGRPOConfig`]."""
         args = trainer.args
         # As in Transformers, `max_steps` comes before the number of epochs.
@@ -294,8 +234,12 @@ class DynamicSampler:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether too few prompts are left for another step; TRL's sampler too drops those at the end of an epoch."""
+        """Whether too few prompts are left for another step. TRL's sampler drops them at the end of an epoch too."""
         return self.stream.count_remaining() < self.num_groups * self.rollouts_per_step
+
+    def count_consumed(self) -> int:
+        """Count the prompts that were drawn since the start of the run."""
+        return self.stream.position - len(self.stream.put_back)
 
     def fill(self, roll_out: RollOut) -> FilledRollout:
         """
@@ -304,7 +248,7 @@ class DynamicSampler:
         Args:
             roll_out (`Callable`):
                 Answers rows of the data set, this rank's, and returns the answers, the rewards of all ranks `(M, F)`
-                and the groups that teach `(M / G,)`, also of all ranks.
+                and which groups `(M / G,)` are informative, also of all ranks.
 
         Returns:
             [`FilledRollout`]: this rank's part of the batch.
@@ -313,10 +257,10 @@ class DynamicSampler:
         rewards: list[torch.Tensor] = []
 
         def answer_prompts(prompts: list[int]) -> list[bool]:
-            round_answers, round_rewards, useful = roll_out(self._get_rows(prompts))
+            round_answers, round_rewards, informative = roll_out(self._get_rows(prompts))
             answers.append(round_answers)
             rewards.append(round_rewards)
-            return useful.tolist()
+            return informative.tolist()
 
         size = self.num_generations
         multiple = self.num_ranks // math.gcd(self.num_ranks, size)
@@ -326,7 +270,6 @@ class DynamicSampler:
             "sampling_rounds": len(filling.rounds),
             "zero_variance_groups": filling.zero_variance_share,
             "informative_groups": filling.informative_share,
-            "prompts_consumed": self.stream.position - len(self.stream.put_back),
         }
         mine = self._exchange(filling, answers)
         return FilledRollout(

@@ -1,11 +1,18 @@
 """The shuffled stream of prompts, the same in every process, whose position survives a resume."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 from trl.trainer.utils import RepeatSampler
+
+
+logger = logging.getLogger(__name__)
 
 
 def compute_prompt_order(num_prompts: int, epoch: int, seed: int, shuffle: bool = True) -> list[int]:
@@ -151,3 +158,47 @@ class ResumableSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+
+class PromptStreamCallback(TrainerCallback, ExportableState):
+    """
+    Saves the position of a [`PromptStream`] with the trainer's state, goes on from it, and ends training with the prompts.
+
+    Args:
+        stream ([`PromptStream`]):
+            Stream of the run.
+        is_last_step (`Callable[[], bool]`):
+            Tells, after a step, whether too few prompts are left for another one.
+
+    Example:
+    ```python
+    >>> callback = PromptStreamCallback(PromptStream(3, seed=0), is_last_step=lambda: False)
+    >>> callback.state()["attributes"]["position"]
+    0
+    ```
+    """
+
+    def __init__(self, stream: PromptStream, is_last_step: Callable[[], bool]):
+        self.stream, self.is_last_step = stream, is_last_step
+
+    def state(self) -> dict[str, Any]:
+        """Return what Transformers writes into `trainer_state.json`."""
+        return {"args": {}, "attributes": self.stream.state_dict()}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.stream.restart()
+        saved = state.stateful_callbacks.get(type(self).__name__)
+        # Transformers writes into this entry, and expects it to be there, with every checkpoint.
+        state.stateful_callbacks[type(self).__name__] = self.state()
+        if state.global_step == 0:
+            return
+        try:
+            if saved is None:
+                raise ValueError("that run had no dynamic sampling")
+            self.stream.load_state_dict(saved["attributes"])
+        except ValueError as error:
+            logger.warning(f"The checkpoint does not say which prompts come next ({error}): they begin anew.")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.is_last_step():
+            state.max_steps = state.global_step  # the step is the last, with all that belongs to it

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+
+from ..run.trainer_protocol import ForkingTrainer
 
 
 # What `GRPOTrainer._generate` returns, in its order. All but the extra fields are lists with an entry per answer, or,
@@ -56,6 +58,25 @@ class Answer:
     inputs: dict[str, Any]
     generated: dict[str, Any]
     extra_logs: dict[str, Any] = field(default_factory=dict)
+
+
+class RecordedRound(NamedTuple):
+    """
+    A round of answers that were judged and not trained.
+
+    Attributes:
+        answers (`list[Answer]`): this rank's.
+        rewards_per_func (`torch.Tensor` of shape `(M, F)`): rewards of all ranks by function.
+
+    Example:
+    ```python
+    >>> RecordedRound([], torch.zeros(0, 1)).answers
+    []
+    ```
+    """
+
+    answers: list[Answer]
+    rewards_per_func: torch.Tensor
 
 
 def split_generated(inputs: list[dict[str, Any]], generated: Iterable[Any]) -> list[Answer]:
@@ -129,83 +150,119 @@ class AlreadyReset:
         """Observe nothing: the prompt that is played back has the observation in it."""
 
 
+@dataclass
+class Round:
+    """
+    What one rollout of TRL brought.
+
+    Attributes:
+        prompts (`list`): what `_generate` was given.
+        generated (`tuple`): what it returned, see [`GENERATED`].
+        rewards_per_func (`torch.Tensor` of shape `(M, F)`): rewards of all ranks by function.
+
+    Example:
+    ```python
+    >>> Round().rewards_per_func.shape
+    torch.Size([0, 0])
+    ```
+    """
+
+    prompts: list[Any] = field(default_factory=list)
+    generated: tuple[Any, ...] = ()
+    rewards_per_func: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+
+
 class RolloutTape:
     """
     What stands between TRL's rollout and the two methods that make it, `_generate` and `_calculate_rewards`.
 
-    Off, it does nothing. Recording, it ends the rollout after the rewards with [`StopAfterRewards`]. Playing, it answers
-    for both methods.
-
-    Attributes:
-        is_recording (`bool`): whether a round is being recorded.
-        prompts (`list`), generated (`tuple`), rewards_per_func (`torch.Tensor`): the last round.
-        played (`tuple` or `None`): what `_generate` is to return.
-        played_rewards (`torch.Tensor` or `None`): what `_calculate_rewards` is to return, of all ranks.
+    [`listening`] notes what they return. [`record`] also ends the rollout after the rewards, by [`StopAfterRewards`].
+    [`playing`] answers for both methods.
 
     Example:
     ```python
     >>> tape = RolloutTape()
-    >>> tape.is_recording, tape.played
-    (False, None)
+    >>> with tape.listening() as heard:
+    ...     rewards = tape.judge(lambda: torch.ones(2, 1))
+    >>> heard.rewards_per_func.shape
+    torch.Size([2, 1])
     ```
     """
 
-    def __init__(self):
-        self.is_recording = False
-        self.prompts: list[Any] = []
-        self.generated: tuple[Any, ...] = ()
-        self.rewards_per_func: torch.Tensor | None = None
-        self.played: tuple[Any, ...] | None = None
-        self.played_rewards: torch.Tensor | None = None
+    def __init__(self) -> None:
+        self._heard = Round()
+        self._stops_after_rewards = False
+        self._played: Round | None = None
 
-    def record(self, trainer: Any, rows: list[dict[str, Any]], roll_out: Callable) -> list[Answer]:
+    def generate(self, prompts: list[Any], generate: Callable[[list[Any]], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Return what is played, or else what `generate` makes of the prompts; stands in for `_generate`."""
+        self._heard.prompts = prompts
+        self._heard.generated = generate(prompts) if self._played is None else self._played.generated
+        return self._heard.generated
+
+    def judge(self, calculate: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return the rewards that are played, or else those of `calculate`; stands in for `_calculate_rewards`."""
+        self._heard.rewards_per_func = calculate() if self._played is None else self._played.rewards_per_func
+        if self._stops_after_rewards:
+            raise StopAfterRewards
+        return self._heard.rewards_per_func
+
+    @contextmanager
+    def listening(self) -> Iterator[Round]:
+        """Note what the rollout of TRL inside brings."""
+        self._heard = heard = Round()
+        yield heard
+
+    def record(self, trainer: ForkingTrainer, rows: list[dict[str, Any]], roll_out: Callable) -> RecordedRound:
         """
         Answer rows and judge the answers.
 
         Args:
             trainer ([`~trl.GRPOTrainer`]):
-                Trainer whose `_generate` and `_calculate_rewards` write to this tape.
+                Trainer whose `_generate` and `_calculate_rewards` go through this tape.
             rows (`list[dict]`):
                 Rows of the data set, this rank's.
             roll_out (`Callable`):
                 TRL's `_generate_and_score_completions`.
 
         Returns:
-            `list[Answer]`: one per row; the rewards of all ranks are in `rewards_per_func`.
+            [`RecordedRound`]: an answer for each row, and the rewards of all ranks.
         """
-        self.is_recording = True
-        with suppress(StopAfterRewards):
-            try:
+        self._stops_after_rewards = True
+        try:
+            with self.listening() as heard, suppress(StopAfterRewards):
                 roll_out(rows)
-            finally:
-                self.is_recording = False
-        answers = split_generated(rows, self.generated)
+        finally:
+            self._stops_after_rewards = False
+        answers = split_generated(rows, heard.generated)
         for column, values in trainer._pending_extra_logs.items():
             for answer, value in zip(answers, values, strict=False):  # a function may log what it likes
                 answer.extra_logs[column] = value
         trainer._pending_extra_logs.clear()
         if trainer.environment_factories is not None:
-            for answer, prompt in zip(answers, self.prompts, strict=True):
+            for answer, prompt in zip(answers, heard.prompts, strict=True):
                 # The prompt has in it what the environment observed, and images, which TRL would insert once more.
                 rest = {name: value for name, value in answer.inputs.items() if name not in ("image", "images")}
                 answer.inputs = rest | {"prompt": prompt}
-        return answers
+        return RecordedRound(answers, heard.rewards_per_func)
 
     @contextmanager
-    def playing(self, trainer: Any, answers: list[Answer], rewards_per_func: torch.Tensor) -> Iterator[None]:
+    def playing(
+        self, trainer: ForkingTrainer, answers: list[Answer], rewards_per_func: torch.Tensor
+    ) -> Iterator[None]:
         """Let TRL's rollout inside find answers of this rank, and the rewards of all, in place of making any."""
         for column in sorted({name for answer in answers for name in answer.extra_logs}):
             trainer._pending_extra_logs[column] = [answer.extra_logs.get(column) for answer in answers]
-        self.played, self.played_rewards = join_generated(answers), rewards_per_func
+        self._played = Round(generated=join_generated(answers), rewards_per_func=rewards_per_func)
         try:
             with _without_environments(trainer):
                 yield
         finally:
-            self.played = self.played_rewards = None
+            self._played = None
 
 
 @contextmanager
-def _without_environments(trainer: Any) -> Iterator[None]:
+def _without_environments(trainer: ForkingTrainer) -> Iterator[None]:
     factories = trainer.environment_factories
     if factories is None:
         yield

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 import trl
-from accelerate.utils import gather_object, is_peft_model
+from accelerate.utils import gather_object
 from datasets import Dataset, IterableDataset
 from packaging.version import Version
 from transformers import PreTrainedModel, TrainerState
 from transformers.utils import is_triton_available
 from trl import GRPOConfig, is_conversational
+
+from ..forking_grpo_config import ForkingGRPOConfig
+from ..selection.tokens import NORMALIZER_EXTENT
+from .model_parts import find_backbone, get_causal_model
 
 
 logger = logging.getLogger(__name__)
@@ -220,37 +224,6 @@ def check_entropies(
     )
 
 
-def get_causal_model(model: torch.nn.Module) -> Any:
-    """
-    Return the causal language model that an adapter is on, or the model itself where there is none.
-
-    Example:
-    ```python
-    >>> from trl_forking.countdown import load_countdown_model
-    >>> model = load_countdown_model()
-    >>> get_causal_model(model) is model
-    True
-    ```
-    """
-    return model.get_base_model() if is_peft_model(model) else model
-
-
-def find_backbone(causal_model: PreTrainedModel) -> torch.nn.Module:
-    """
-    Return the module that TRL's fused head runs for the hidden states; the model itself where there is none.
-
-    Example:
-    ```python
-    >>> from trl_forking.countdown import load_countdown_model
-    >>> type(find_backbone(load_countdown_model())).__name__
-    'Qwen3Model'
-    ```
-    """
-    backbone = getattr(causal_model, "base_model", causal_model)
-    # Vision-language models of Transformers 4 name it `model` and have no prefix.
-    return getattr(causal_model, "model", backbone) if backbone is causal_model else backbone
-
-
 def check_fused_head(model: PreTrainedModel) -> None:
     """
     Check that TRL's fused LM head, which all entropies come from, can score the model.
@@ -321,75 +294,32 @@ def check_trainable(model: torch.nn.Module) -> None:
         )
 
 
-def keep_4_bit_weights(model: torch.nn.Module) -> None:
+def find_idle_settings(args: ForkingGRPOConfig) -> list[str]:
     """
-    Stop bitsandbytes from repacking 4-bit weights on a CPU at the first evaluation: no gradient comes through after.
+    Find settings that are allowed and do not do what their name says.
 
     Args:
-        model (`torch.nn.Module`):
-            Model to train; without such weights it stays as it is.
-
-    Example:
-    ```python
-    >>> import torch
-    >>> keep_4_bit_weights(torch.nn.Linear(2, 2))
-    ```
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-
-
-def has_dropout(model: torch.nn.Module) -> bool:
-    """
-    Tell whether a model draws a dropout mask in training, so that no two forward passes agree.
-
-    Args:
-        model (`torch.nn.Module`):
-            Model, with its adapter if it has one.
+        args ([`ForkingGRPOConfig`]):
+            Configuration.
 
     Returns:
-        `bool`
+        `list[str]`: a sentence for each.
 
     Example:
     ```python
-    >>> import torch
-    >>> has_dropout(torch.nn.Sequential(torch.nn.Dropout(0.1))), has_dropout(torch.nn.Sequential(torch.nn.Dropout(0.0)))
-    (True, False)
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> find_idle_settings(ForkingGRPOConfig("runs/example", use_cpu=True))
+    []
     ```
     """
-    dropouts = (module.p for module in model.modules() if isinstance(module, torch.nn.modules.dropout._DropoutNd))
-    config = getattr(get_causal_model(model), "config", None)
-    # Attention drops weights in a function, by a number that is in the configuration only.
-    settings = vars(config.get_text_config()) if config is not None else {}
-    named = (value for name, value in settings.items() if name.endswith(("dropout", "_pdrop")))
-    return any(isinstance(p, (int, float)) and p > 0 for p in (*dropouts, *named))
-
-
-def make_bias_finite(model: PreTrainedModel) -> None:
-    """
-    Replace an output bias of minus infinity, which masks a vocabulary entry, by a finite one that masks it as well.
-
-    The entropy of such a distribution is finite, but TRL's fused head computes `0 * -inf` on the way to it.
-
-    Args:
-        model (`PreTrainedModel` or `PeftModel`):
-            Model to train; changed in place.
-
-    Example:
-    ```python
-    >>> import torch
-    >>> from transformers import PhiConfig, PhiForCausalLM
-    >>> sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    >>> model = PhiForCausalLM(PhiConfig(vocab_size=8, **sizes))
-    >>> model.lm_head.bias.data[0] = -torch.inf
-    >>> make_bias_finite(model)
-    >>> bool(model.lm_head.bias.isfinite().all())
-    True
-    ```
-    """
-    causal_model = get_causal_model(model)
-    bias = getattr(causal_model.get_output_embeddings(), "bias", None)
-    if bias is not None:
-        # Half of the lowest number leaves room to add a logit to it without reaching infinity again.
-        bias.data.masked_fill_(torch.isneginf(bias.data), torch.finfo(bias.dtype).min / 2)
+    found = []
+    if args.drops_tokens and args.loss_normalizer == "kept" and NORMALIZER_EXTENT[args.loss_type] is None:
+        found.append(
+            f"loss_type={args.loss_type!r} divides by no number of tokens, so loss_normalizer='kept' changes nothing."
+        )
+    if args.loss_type == "cispo" and args.epsilon_high is not None and args.epsilon_high < 1.0:
+        found.append(
+            f"loss_type='cispo' caps every ratio at epsilon_high={args.epsilon_high}, which is below 1, the ratio of "
+            "an unchanged policy: set epsilon_high to about 5.0."
+        )
+    return found

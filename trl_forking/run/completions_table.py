@@ -1,7 +1,7 @@
 """The columns that `log_entropy=True` adds to the table of logged completions, and that table for TensorBoard."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate.logging import get_logger
@@ -9,10 +9,7 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from ..writing.token_texts import TokenTexts
-
-
-if TYPE_CHECKING:
-    from trl import GRPOTrainer
+from .trainer_protocol import ForkingTrainer
 
 
 logger = get_logger(__name__)
@@ -131,7 +128,7 @@ class CompletionsWriter(TrainerCallback):
     ```
     """
 
-    def __init__(self, trainer: "GRPOTrainer"):
+    def __init__(self, trainer: ForkingTrainer):
         self.trainer, self._written = trainer, (0, "")
 
     def on_log(self, args, state, control, **kwargs):
@@ -149,7 +146,7 @@ class CompletionsWriter(TrainerCallback):
             logger.warning(f"TensorBoard got no completions of step {step}: {error}")
 
 
-def find_event_writers(trainer: Any) -> list[Any]:
+def find_event_writers(trainer: ForkingTrainer) -> list[Any]:
     """
     Find what writes TensorBoard's event files for a trainer.
 

@@ -8,16 +8,46 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list, send_to_device
 from transformers.trainer import TRAINER_STATE_NAME
+from trl import GRPOTrainer
 
-from ..rollout.prompt_stream import PromptStream
+from ..selection.token_counts import TokenCounts
+from ..selection.token_selector import TokenSelector
+from .trainer_protocol import ForkingTrainer
 
 
 logger = logging.getLogger(__name__)
 
 
-def save_progress(trainer: Any, checkpoint: str) -> None:
+class ResumeMixin(GRPOTrainer):
+    """Resumes a run as if it had never been killed, also within a rollout, and refuses half-written checkpoints."""
+
+    selector: TokenSelector
+
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        checkpoint = resolve_checkpoint(resume_from_checkpoint, self.args.output_dir)
+        self.selector.token_counts = TokenCounts()
+        self.resumed_at: list[int] = []
+        return super().train(checkpoint, *args, **kwargs)
+
+    def _save_checkpoint(self, model, trial):
+        if self.args.should_save:
+            mark_incomplete(f"{self._get_output_dir(trial=trial)}/checkpoint-{self.state.global_step}")
+        super()._save_checkpoint(model, trial)
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        save_progress(self, output_dir)
+        self.accelerator.wait_for_everyone()  # what is written next marks the checkpoint as complete
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            load_progress(self, checkpoint)
+
+
+def save_progress(trainer: ForkingTrainer, checkpoint: str) -> None:
     """
-    Save what the next step of this rank depends on: its place in the rollout and in the stream of prompts.
+    Save what the next step of this rank depends on: its place in the rollout, and the counts of its tokens.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
@@ -28,18 +58,16 @@ def save_progress(trainer: Any, checkpoint: str) -> None:
     progress = {
         "layout": _get_layout(trainer),
         "step": trainer._step,
-        "rollout": None if trainer._is_rollout_trained else trainer._buffered_inputs,
-        "selection_metrics": trainer._selection_metrics,
+        "rollout": None if trainer.is_rollout_trained else trainer._buffered_inputs,
         # The same on every rank, and large: the first one's is enough.
-        "kept_tokens": trainer._token_counts.state_dict() if trainer.accelerator.process_index == 0 else None,
-        "resumed_at": trainer._resumed_at,
-        "stream": None if trainer._sampler is None else trainer._sampler.stream.state_dict(),
+        "token_counts": trainer.selector.token_counts.state_dict() if trainer.accelerator.process_index == 0 else None,
+        "resumed_at": trainer.resumed_at,
     }
     Path(checkpoint).mkdir(parents=True, exist_ok=True)
     torch.save(progress, _get_path(trainer, checkpoint))
 
 
-def load_progress(trainer: Any, checkpoint: str) -> None:
+def load_progress(trainer: ForkingTrainer, checkpoint: str) -> None:
     """
     Take up what [`save_progress`] saved; a checkpoint of another trainer has nothing of the kind.
 
@@ -48,42 +76,38 @@ def load_progress(trainer: Any, checkpoint: str) -> None:
             Trainer before its first step.
         checkpoint (`str`):
             Folder to read from.
+
+    Raises:
+        `ValueError`: if this process has no part of the checkpoint, and others have.
     """
     path = _get_path(trainer, checkpoint)
     own = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
     # What all have to agree on is what the first process saved: there may be more of them now than there were.
     (common,) = broadcast_object_list([own and {name: own[name] for name in own if name != "rollout"}])
-    trainer._resumed_at = [*(common or {}).get("resumed_at", []), trainer.state.global_step]
-    if common is not None and common.get("kept_tokens") is not None:  # checkpoints of 0.1 have none
-        trainer._token_counts.load_state_dict(common["kept_tokens"])
-    if trainer._sampler is not None:
-        _load_stream(trainer._sampler.stream, common and common["stream"], checkpoint)
+    trainer.resumed_at = [*(common or {}).get("resumed_at", []), trainer.state.global_step]
     if common is None:
         return
+    trainer.selector.token_counts.load_state_dict(common["token_counts"])
     if common["layout"] != _get_layout(trainer):
         logger.warning(f"{checkpoint} is from another batch layout: what is left of its rollout is not trained.")
         return
-    trainer._step, trainer._selection_metrics = common["step"], common["selection_metrics"]
+    trainer._step = common["step"]
     if own is None:
         raise ValueError(f"{path} is missing: every process needs its own part of the checkpoint it goes on from.")
     if own["rollout"] is not None:
-        trainer._buffered_inputs = [send_to_device(batch, trainer.accelerator.device) for batch in own["rollout"]]
+        trainer._buffered_inputs = [_send(batch, trainer.accelerator.device) for batch in own["rollout"]]
 
 
-def _load_stream(stream: PromptStream, state: dict[str, Any] | None, checkpoint: str) -> None:
-    try:
-        if state is None:
-            raise ValueError("that run had no dynamic sampling")
-        stream.load_state_dict(state)
-    except ValueError as error:
-        logger.warning(f"{checkpoint} does not say which prompts come next ({error}): they begin anew.")
+def _send(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    # The selection's metrics are float64, which Apple's GPUs do not have.
+    return send_to_device(batch, device, skip_keys=[name for name in batch if name.startswith("forking/")])
 
 
-def _get_path(trainer: Any, checkpoint: str) -> Path:
+def _get_path(trainer: ForkingTrainer, checkpoint: str) -> Path:
     return Path(checkpoint) / f"forking_progress_{trainer.accelerator.process_index}.pt"
 
 
-def _get_layout(trainer: Any) -> list[int]:
+def _get_layout(trainer: ForkingTrainer) -> list[int]:
     args = trainer.args
     sizes = [args.per_device_train_batch_size, args.gradient_accumulation_steps, args.steps_per_generation]
     return [trainer.accelerator.num_processes, *sizes, trainer.num_generations, trainer.num_iterations]

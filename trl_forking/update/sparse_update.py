@@ -1,15 +1,15 @@
-"""Forward and backward for chosen positions only: what a dropped token would have cost is not spent.
+"""A forward and backward pass for some positions only: a dropped token costs nothing in the LM head.
 
-TRL's fused LM head scores whatever hidden states the backbone returns when it is given `shift_labels`. Three forward
-hooks, in place for one call, use that, and no name of TRL, Transformers or PEFT is patched:
+TRL's fused LM head scores the hidden states that the backbone returns when it is given `shift_labels`. Three forward
+hooks use that. They are in place for one call, and no name of TRL, Transformers or PEFT is patched:
 
-    model, before     rows without a chosen position and columns after the last one are cut off the inputs
-    backbone, after   the hidden states of the chosen positions are gathered, `(1, num_chosen, hidden)`
-    model, after      the log-probabilities are put back at their places in `(B, S - 1)`, with zeros elsewhere
+    model, before     the inputs lose the rows without a scored position and the columns after the last scored one
+    backbone, after   the hidden states of the scored positions are gathered, `(1, num_scored, hidden)`
+    model, after      the scores go back to their places in `(B, S - 1)`; all other places are zero
 
-Exact for causal models, where no chosen position looks at what is cut off; where rotary embeddings depend on the length of
-the batch (longrope, dynamic) no column is cut. Every call runs the backbone at least on one
-token and the head at least on none, so that all ranks make the same collective calls.
+The result is exact for causal models, because no scored position looks at what is cut off. Where rotary embeddings
+depend on the length of the batch (longrope, dynamic), no column is cut. Every rank must make the same collective calls.
+So every call runs the backbone on one token or more, even if no position is scored.
 """
 
 from collections.abc import Iterator
@@ -20,28 +20,28 @@ import torch
 from accelerate.utils import is_peft_model
 
 from ..forking_grpo_config import ForkingGRPOConfig
-from ..run.checks import find_backbone, get_causal_model
+from ..run.model_parts import find_backbone, get_causal_model
 
 
 # Inputs of a text model with a row per answer and a column per token; with any other, rows and columns stay as they are.
 _SLICED = ("input_ids", "attention_mask", "token_type_ids")
 
 
-class _ChosenPositions:
-    """What the three hooks share for one forward call after another: which positions, and how they were cut."""
+class _ScoredPositions:
+    """What the three hooks share for one forward call after another: the scored positions, and how the inputs were cut."""
 
-    def __init__(self, chosen: torch.Tensor, cuts_columns: bool):
-        self.chosen, self.cuts_columns = chosen, cuts_columns  # (B, T) of all calls together
+    def __init__(self, scored: torch.Tensor, cuts_columns: bool):
+        self.scored, self.cuts_columns = scored, cuts_columns  # (B, T) of all calls together
         self.next_row = 0
 
     def cut_inputs(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         input_ids = kwargs["input_ids"]
         num_rows, self.num_columns = input_ids.shape
-        chosen = self.chosen[self.next_row : self.next_row + num_rows]
+        scored = self.scored[self.next_row : self.next_row + num_rows]
         self.next_row, self.num_rows = self.next_row + num_rows, num_rows
         # The token at column s is predicted at column s - 1, and the answer fills the last T columns.
-        rows, positions = chosen.nonzero(as_tuple=True)
-        columns = positions + (self.num_columns - chosen.size(1)) - 1
+        rows, positions = scored.nonzero(as_tuple=True)
+        columns = positions + (self.num_columns - scored.size(1)) - 1
         self.places = (rows, columns)
         labels = input_ids[rows, columns + 1]
         kwargs = {key: value for key, value in kwargs.items() if key != "labels"}
@@ -59,7 +59,7 @@ class _ChosenPositions:
         return args, kwargs | {"shift_labels": labels.unsqueeze(0)}
 
     def gather_hidden_states(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[self.gathered].unsqueeze(0)  # (1, num_chosen, hidden)
+        output.last_hidden_state = output.last_hidden_state[self.gathered].unsqueeze(0)  # (1, num_scored, hidden)
         return output
 
     def scatter_scores(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
@@ -96,20 +96,20 @@ def depends_on_length(config: Any) -> bool:
 
 
 @contextmanager
-def score_only(model: torch.nn.Module, chosen: torch.Tensor) -> Iterator[None]:
+def score_only(model: torch.nn.Module, scored: torch.Tensor) -> Iterator[None]:
     """
-    Make forward calls with TRL's fused head score the chosen completion tokens only.
+    Make forward calls with TRL's fused head score the scored completion tokens only.
 
     Inside, `model(input_ids=..., attention_mask=..., labels=..., fused_lm_head=True)` returns log-probabilities and
-    entropies with zeros at all other positions. Calls take the rows of `chosen` in order, as many as they have.
+    entropies with zeros at all other positions. Calls take the rows of `scored` in order, as many as they have.
 
     Source: back-propagation through a subset of positions is [TokenTune](https://huggingface.co/papers/2501.18824)'s
-    idea; here nothing is approximated, because the other positions have no part in the loss.
+    idea. Nothing is approximated here, because the other positions have no part in the loss.
 
     Args:
         model (`torch.nn.Module`):
             Model or PEFT model with TRL's fused head, unwrapped from DDP or DeepSpeed.
-        chosen (`torch.Tensor` of shape `(B, T)`):
+        scored (`torch.Tensor` of shape `(B, T)`):
             Completion tokens to score.
 
     Example:
@@ -127,7 +127,7 @@ def score_only(model: torch.nn.Module, chosen: torch.Tensor) -> Iterator[None]:
     ```
     """
     causal_model = get_causal_model(model)
-    positions = _ChosenPositions(chosen.bool(), cuts_columns=not depends_on_length(causal_model.config))
+    positions = _ScoredPositions(scored.bool(), cuts_columns=not depends_on_length(causal_model.config))
     hooks = [
         model.register_forward_pre_hook(positions.cut_inputs, with_kwargs=True),
         find_backbone(causal_model).register_forward_hook(positions.gather_hidden_states),
@@ -161,13 +161,13 @@ def find_obstacle(args: ForkingGRPOConfig, model: torch.nn.Module, aux_loss_enab
     >>> from trl_forking.countdown import load_countdown_model
     >>> args = ForkingGRPOConfig("runs/example", selection_scope="micro_batch")
     >>> find_obstacle(args, load_countdown_model(), aux_loss_enabled=False)
-    "selection_scope='micro_batch' chooses the tokens after the forward pass"
+    "selection_scope='micro_batch' selects the tokens after the forward pass"
     ```
     """
     narrows_mask = args.importance_sampling_level == "sequence"
     peft_config = model.active_peft_config if is_peft_model(model) else None
     if args.selection_scope == "micro_batch":
-        return "selection_scope='micro_batch' chooses the tokens after the forward pass"
+        return "selection_scope='micro_batch' selects the tokens after the forward pass"
     if args.loss_type == "vespo":
         return "loss_type='vespo' weights an answer by the ratios of all its tokens"
     if args.off_policy_mask_threshold is not None and not narrows_mask:
