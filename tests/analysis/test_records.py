@@ -1,9 +1,10 @@
-"""Records survive the way to a folder and back, and the pieces of an answer join to the answer."""
+"""Records are the same after writing and reading, and the pieces of an answer join to the answer."""
 
 import json
 import os
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +250,7 @@ def test_a_writer_killed_in_a_shard_leaves_none(tmp_path, monkeypatch):
     write_settings(tmp_path, {"num_shards": 1})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", interrupt)
+        patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # a process that is killed removes nothing
         write_shard(tmp_path, 0, [])
     assert len(list((tmp_path / "answers").iterdir())) == 1 and find_missing_shards(tmp_path) == [0]
     write_shard(tmp_path, 0, [build_record()])
@@ -257,6 +259,7 @@ def test_a_writer_killed_in_a_shard_leaves_none(tmp_path, monkeypatch):
 
 def test_clearing_leaves_other_files_alone(tmp_path):
     write_records(tmp_path, [build_record()])
+    (tmp_path / "answers" / "_00001.parquet.partial").write_text("what a killed writer left")
     for other in ("notes.txt", "answers/notes.txt"):
         (tmp_path / other).write_text("mine")
     clear_records(tmp_path)

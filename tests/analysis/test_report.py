@@ -1,4 +1,4 @@
-"""The page of `analyze` as text: nothing in it can run, everything in it comes back, its colors can be read."""
+"""The page of `analyze` as text: no text can run as code, all data can be read back, colors have enough contrast."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from helpers.report_records import make_record, make_records
 from trl_forking.analysis.forks import select_forks
 from trl_forking.analysis.report import build_report, write_report
 from trl_forking.analysis.report_data import build_report_data, dump_json
-from trl_forking.analysis.statistics import summarize
+from trl_forking.analysis.summary import summarize
 from trl_forking.selection import compute_budget
 
 
@@ -77,6 +77,7 @@ def build_page_of(text: str) -> str:
         title=text,
         settings={text: text, "nested": {text: [text]}},
         figures={text: "<svg/>"},
+        notes=[text],
         tables=[(text, [text], [[text]])],
     )
 
@@ -199,6 +200,14 @@ def test_long_answers_are_written_in_seconds_and_what_is_too_much_is_left_out(mo
     assert decode_tokens(data) == tokens * 2 and len(page) < 10_000_000
     longest = make_record([""] * 250_001, np.zeros(250_001))
     assert len(read_data(build_report([longest, longest], title="", settings={}))["answers"]) == 1
+
+
+def test_a_figure_that_is_left_out_has_a_sentence_in_its_place():
+    page = build_report([], title="", settings={}, figures={"A & B": "<svg/>"}, notes=["There is no picture of <b>."])
+    assert '<figure><figcaption>A &amp; B</figcaption><img alt="A &amp; B" src="data:image/svg+xml;base64,' in page
+    assert '<p class="notice">There is no picture of &lt;b&gt;.</p>' in page
+    assert read_data(page)["num_figures"] == 2
+    assert read_data(build_report([], title="", settings={}))["num_figures"] == 0
 
 
 def test_summary_tables_and_settings():

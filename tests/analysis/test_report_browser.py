@@ -14,7 +14,7 @@ import pytest
 from helpers.report_records import make_record, make_records
 from trl_forking.analysis.forks import select_forks
 from trl_forking.analysis.report import write_report
-from trl_forking.analysis.statistics import summarize
+from trl_forking.analysis.summary import summarize
 
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page is driven by selenium, which is not installed")

@@ -8,20 +8,16 @@ import pytest
 import torch
 
 from trl_forking.analysis.forks import join_entropies, rank_tokens, select_forks
+from trl_forking.analysis.positions import SENTENCE_POSITIONS, find_answer_parts, find_sentence_positions
 from trl_forking.analysis.records import ScoredAnswer
 from trl_forking.analysis.statistics import (
     PERCENTILES,
-    SENTENCE_POSITIONS,
-    TOP_SHARES,
     compute_entropy_share,
     compute_percentiles,
     compute_share_below,
     compute_token_table,
-    describe,
-    find_answer_parts,
-    find_sentence_positions,
-    summarize,
 )
+from trl_forking.analysis.summary import TOP_SHARES, describe, summarize
 from trl_forking.selection import round_entropies, select_tokens
 
 
@@ -275,9 +271,19 @@ def test_one_kind_of_answers(reward):
 def test_description_has_the_figures():
     records = [make_record([0.001] * 8 + [1.0, 3.0], reward=1.0), make_record([0.0] * 9 + [2.0], reward=0.0)]
     assert describe(summarize(records, min_count=2)) == (
-        "85 % of the 20 tokens are under 0.01 nats. The top 20 % hold 99.88 % of the entropy, from 0.001 nats up. "
-        "The mean is 0.401 nats in right answers and 0.2 in wrong ones. "
-        "Least certain among tokens seen at least 2 times: the, So, wait, however."
+        "85 % of the 20 tokens have an entropy under 0.01 nats. The 20 % with the highest entropies, from 0.001 nats up, "
+        "hold 99.88 % of all entropy. The mean entropy is 0.401 nats in right answers and 0.2 nats in wrong ones. "
+        "The words with the highest mean entropy, of those seen at least 2 times: the, So, wait, however."
+    )
+    assert "No token has any entropy, so the rule for ties alone decides" in describe(
+        summarize([make_record([0.0] * 9)])
+    )
+
+
+def test_description_of_answers_without_words_names_tokens():
+    record = make_record([1.0, 0.5, 2.0], token_ids=[WORDS.index(word) for word in (".", " 3", "\n\n")])
+    assert describe(summarize([record], min_count=1)).endswith(
+        "The tokens with the highest mean entropy, of those seen at least 1 times: ↵↵, .."
     )
 
 

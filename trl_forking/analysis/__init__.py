@@ -18,7 +18,7 @@ from .records import (
 )
 from .report import write_report
 from .scoring import TokenScores, compute_token_scores
-from .statistics import summarize
+from .summary import summarize
 
 
 __all__ = [

@@ -1,16 +1,11 @@
-"""How far the forks move in training: the same answers, scored by a base model and by checkpoints. Pure functions.
+"""How far the forks move in training: a base model and checkpoints score the same answers. Pure functions.
 
-Protocol of the paper: the last checkpoint writes the answers, and every model scores those same tokens. What is compared
-is therefore a list of answers for each model, the same answers in the same order, as entropies in nats.
+The protocol is the paper's: the last checkpoint writes the answers, and every model scores the tokens of these answers.
+Each function takes, for each model, the entropies of every answer in nats. The order of the answers is the same for all.
 """
 
-import csv
-import html
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -269,71 +264,3 @@ def _tabulate_changes(
         | {name: row["change"] for name, row in zip(tables, rows, strict=True)}
         for rows in zip(*tables.values(), strict=True)
     ]
-
-
-def write_csv(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    r"""
-    Write a table as CSV, numbers in full; a number that does not exist is an empty cell.
-
-    Text that is more than plain words, such as `" wait"` or `"\n"`, is quoted as JSON quotes it: white space stays
-    visible, and no spreadsheet takes `=1` for a formula.
-
-    Args:
-        rows (sequence of `dict`):
-            Rows with the same keys.
-        path (`str` or `Path`):
-            File to write.
-
-    Example:
-    ```python
-    >>> write_csv([{"checkpoint": "base", "threshold": 0.672}, {"checkpoint": "=1", "threshold": None}], "table.csv")
-    >>> list(csv.reader(Path("table.csv").open()))
-    [['checkpoint', 'threshold'], ['base', '0.672'], ['"=1"', '']]
-    ```
-    """
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([_show_text(column) for column in rows[0]] if rows else [])
-        writer.writerows(
-            [_show_text(cell) if isinstance(cell, str) else cell for cell in row.values()] for row in rows
-        )
-
-
-def format_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """
-    Format a table as Markdown, numbers to four digits; text is quoted as [`write_csv`] does, and
-    none of it is markup.
-
-    Args:
-        rows (sequence of `dict`):
-            Rows with the same keys.
-
-    Returns:
-        `str`: the table, or a sentence where there are no rows.
-
-    Example:
-    ```python
-    >>> print(format_markdown([{"checkpoint": "step 16", "to_first": 0.98912}]))
-    | checkpoint | to_first |
-    |---|---|
-    | step 16 | 0.9891 |
-    ```
-    """
-    if not rows:
-        return "No rows."
-    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-    header, *body = ["| " + " | ".join(_format_cell(cell) for cell in line) + " |" for line in lines]
-    return "\n".join([header, "|" + "---|" * len(lines[0]), *body])
-
-
-def _format_cell(cell: Any) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, str):
-        return re.sub(r"([\\`*\[\]|~]|\b_|_\b)", r"\\\1", html.escape(_show_text(cell), quote=False))
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
-
-
-def _show_text(text: str) -> str:
-    is_plain = text.isprintable() and text == text.strip() and not text.startswith(tuple("=+-@"))
-    return text if is_plain else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -1,37 +1,42 @@
-"""What a collection of answers is shown by: tables, pictures and the page; of `analyze`, `compare` and the callback."""
+"""How a collection of answers is shown: tables, pictures and the page. `analyze`, `compare` and the callback use it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..run.user_errors import require
+from ..writing.files import write_atomically
 from . import ScoredAnswer, write_report
-from .comparison import write_csv
 from .forks import join_entropies
 from .plots import (
+    NothingToDraw,
     plot_cumulative_share,
     plot_entropy_histogram,
     plot_fork_words,
     render_svg,
     save_figure,
 )
+from .tables import write_csv
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def require_plots() -> None:
     """
-    Check that what draws the pictures is installed, before the first answer.
+    Check that matplotlib, which draws the pictures, is installed. A command calls it before the first answer.
 
     Raises:
-        [`UserError`]: if a package is missing.
+        [`UserError`]: if it is not.
 
     Example:
     ```python
     >>> require_plots()
     ```
     """
-    for package in ("matplotlib", "wordcloud"):
-        require(package, "trl-forking[analysis]")
+    require("matplotlib", "trl-forking[analysis]")
 
 
 def choose_min_count(records: Sequence[ScoredAnswer], min_count: int | None) -> int:
@@ -49,26 +54,50 @@ def choose_min_count(records: Sequence[ScoredAnswer], min_count: int | None) -> 
     return min(101, max(5, sum(len(record.tokens) for record in records) // 1000))
 
 
-def draw_figures(records: Sequence[ScoredAnswer], summary: dict[str, Any]) -> dict[str, Any]:
+def draw_figures(records: Sequence[ScoredAnswer], summary: dict[str, Any]) -> "dict[str, Figure | str]":
     """
     Draw the pictures of a collection.
 
     Returns:
-        `dict[str, Figure]`: by name of the file, without its ending.
+        `dict`: by the name of the file, without its ending, a [`~matplotlib.figure.Figure`], or a sentence (`str`) that
+        says why there is nothing to draw.
 
     Example:
     ```python
     >>> from trl_forking.analysis import summarize
-    >>> list(draw_figures([], summarize([])))
-    ['entropy_histogram', 'cumulative_share', 'fork_words']
+    >>> draw_figures([], summarize([]))["entropy_histogram"]
+    'There is no histogram of entropies: the answers have no tokens.'
     ```
     """
     entropies, rho = join_entropies([record.entropies for record in records]), summary["top_entropy_quantile"]
-    return {
-        "entropy_histogram": plot_entropy_histogram(entropies, rho),
-        "cumulative_share": plot_cumulative_share(entropies, rho),
-        "fork_words": plot_fork_words(summary["top_tokens"], summary["min_count"]),
-    }
+    words = summary["top_tokens"], summary["min_count"]
+    return draw_each(
+        {
+            "entropy_histogram": lambda: plot_entropy_histogram(entropies, rho),
+            "cumulative_share": lambda: plot_cumulative_share(entropies, rho),
+            "fork_words": lambda: plot_fork_words(*words, threshold=summary["threshold"]),
+        }
+    )
+
+
+def draw_each(plots: "Mapping[str, Callable[[], Figure]]") -> "dict[str, Figure | str]":
+    """
+    Draw figures. Where there is nothing to draw, a sentence stands in place of the figure.
+
+    Example:
+    ```python
+    >>> import numpy as np
+    >>> draw_each({"cumulative_share": lambda: plot_cumulative_share(np.zeros(3))})
+    {'cumulative_share': 'There is no picture of the shares of entropy: no token has an entropy above 0.'}
+    ```
+    """
+    drawn: dict[str, Any] = {}
+    for name, plot in plots.items():
+        try:
+            drawn[name] = plot()
+        except NothingToDraw as reason:
+            drawn[name] = str(reason)
+    return drawn
 
 
 _TABLES = {
@@ -81,7 +110,7 @@ _TABLES = {
 _CAPTIONS = {
     "entropy_histogram": "Distribution of entropy",
     "cumulative_share": "Share of all entropy",
-    "fork_words": "Words where the reasoning forks",
+    "fork_words": "Words with the highest mean entropy",
 }
 
 
@@ -97,15 +126,21 @@ def write_tables(folder: Path, summary: dict[str, Any]) -> None:
     True
     ```
     """
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     for name in _TABLES:
         if summary[name]:
             write_csv(summary[name], folder / f"{name}.csv")
 
 
-def write_figures(folder: Path, figures: dict[str, Any]) -> None:
+def write_figures(folder: Path, figures: "Mapping[str, Figure | str]") -> None:
     """
     Write figures as PNG files.
+
+    Args:
+        folder (`Path`):
+            Folder to write to.
+        figures (`dict`):
+            Figures by name. Where a sentence stands in place of a figure, an older file of that name is removed.
 
     Example:
     ```python
@@ -113,7 +148,11 @@ def write_figures(folder: Path, figures: dict[str, Any]) -> None:
     ```
     """
     for name, figure in figures.items():
-        save_figure(figure, folder / f"{name}.png")
+        path = folder / f"{name}.png"
+        if isinstance(figure, str):
+            path.unlink(missing_ok=True)
+        else:
+            save_figure(figure, path)
 
 
 def write_page(
@@ -122,12 +161,30 @@ def write_page(
     title: str,
     settings: dict[str, Any],
     summary: dict[str, Any],
-    figures: dict[str, Any],
+    figures: "Mapping[str, Figure | str]",
     max_answers: int,
     tables: Sequence[tuple] = (),
 ) -> None:
     """
     Write the page with everything on it.
+
+    Args:
+        path (`Path`):
+            File to write.
+        records (sequence of [`ScoredAnswer`]):
+            Answers.
+        title (`str`):
+            Heading.
+        settings (`dict`):
+            Settings by name; those that are `None` are left out.
+        summary (`dict`):
+            Return value of [`summarize`].
+        figures (`dict`):
+            Return value of [`draw_figures`].
+        max_answers (`int`):
+            Largest number of answers on the page.
+        tables (sequence of `tuple`, *optional*):
+            More tables, which come first: caption, header and rows of each.
 
     Example:
     ```python
@@ -138,6 +195,11 @@ def write_page(
     ```
     """
     captions = {name: _CAPTIONS.get(name, name.replace("_", " ").capitalize()) for name in figures}
+    svgs = {
+        captions[name]: render_svg(figure, captions[name])
+        for name, figure in figures.items()
+        if not isinstance(figure, str)
+    }
     own = [
         (caption, list(summary[name][0]), [list(row.values()) for row in summary[name][:30]])
         for name, caption in _TABLES.items()
@@ -149,7 +211,8 @@ def write_page(
         title=title,
         settings={name: value for name, value in settings.items() if value is not None},
         summary=summary,
-        figures={captions[name]: render_svg(figure, captions[name]) for name, figure in figures.items()},
+        figures=svgs,
+        notes=[sentence for sentence in figures.values() if isinstance(sentence, str)],
         tables=[*tables, *own],
         top_entropy_quantile=summary["top_entropy_quantile"],
         max_answers=max_answers,

@@ -7,13 +7,14 @@ A file appears under its name when it is complete, so a folder whose writer was 
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..writing.files import write_atomically
 
 
 if TYPE_CHECKING:
@@ -149,9 +150,7 @@ def write_settings(folder: str | Path, settings: dict[str, Any]) -> None:
     """
     path = Path(folder)
     (path / "answers").mkdir(parents=True, exist_ok=True)
-    partial = path / "run.json.partial"
-    partial.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path / "run.json")
+    write_atomically(path / "run.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_shard(folder: str | Path, shard: int, records: Sequence[ScoredAnswer]) -> None:
@@ -180,10 +179,8 @@ def write_shard(folder: str | Path, shard: int, records: Sequence[ScoredAnswer])
 
     schema = _build_schema()
     columns = {name: [_to_plain(getattr(record, name)) for record in records] for name in schema.names}
-    path = _get_shard_path(folder, shard)
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.table(columns, schema=schema), partial, compression="zstd")
-    os.replace(partial, path)
+    table = pa.table(columns, schema=schema)
+    write_atomically(_get_shard_path(folder, shard), lambda file: pq.write_table(table, file, compression="zstd"))
 
 
 def _to_plain(value: Any) -> Any:
@@ -231,7 +228,8 @@ def clear_records(folder: str | Path) -> None:
     """
     path = Path(folder)
     # The settings go last: until then a killed clean-up is a collection of theirs with shards missing.
-    for file in (*sorted((path / "answers").glob("[0-9]*")), path / "run.json"):
+    shards = [*(path / "answers").glob("[0-9]*"), *(path / "answers").glob("_[0-9]*.partial")]
+    for file in (*sorted(shards), path / "run.json"):
         file.unlink(missing_ok=True)
 
 

@@ -2,9 +2,7 @@
 
 import base64
 import hashlib
-import html
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -12,13 +10,17 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from ..selection.tokens import compute_budget
+from ..writing.files import write_atomically
+from ..writing.numbers import format_percent
 from .forks import check_share
 from .records import ScoredAnswer
 from .report_data import build_report_data, dump_json
-from .statistics import describe, format_percent
+from .summary import describe
 
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
@@ -36,6 +38,7 @@ def build_report(
     settings: Mapping[str, Any],
     summary: Mapping[str, Any] | None = None,
     figures: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
     tables: Sequence[Table] = (),
     top_entropy_quantile: float = 0.2,
     max_answers: int = 256,
@@ -43,27 +46,31 @@ def build_report(
     r"""
     Build a self-contained HTML page with answers, figures, tables and settings.
 
-    The page marks the \\( \lceil \rho N \rceil \\) tokens with the highest entropies of the `N` tokens on it, by the
-    rule of [`select_forks`], and a slider changes \\( \rho \\). Texts cannot run as scripts: they are JSON that a script
-    writes as text, and the page's policy allows that one script and no network.
+    Of the `N` tokens on the page, the \\( \lceil \rho N \rceil \\) with the highest entropies are marked, by the rule of
+    [`select_forks`]. A slider changes \\( \rho \\). No text of an answer can run as a script: the template escapes what it
+    shows, the answers are JSON that the page's script writes as text, and the page's policy allows this one script and
+    no network.
 
     Args:
         records (sequence of [`ScoredAnswer`]):
-            Answers; the page has the first of them, up to `max_answers` and half a million tokens, and says so.
+            Answers. The page has the first of them, at most `max_answers` and half a million tokens. If there are more,
+            the page says so.
         title (`str`):
             Heading.
         settings (`dict`):
-            What the answers come from, by name.
+            Settings that the answers come from, by name.
         summary (`dict`, *optional*):
-            Return value of [`summarize`] for all answers: described in a paragraph and figures under the heading.
+            Return value of [`summarize`] for all answers. The page describes it in a paragraph and a few numbers.
         figures (`dict[str, str]`, *optional*):
             SVG documents by their titles, shown as images.
+        notes (sequence of `str`, *optional*):
+            Sentences below the figures, such as why a figure is left out.
         tables (sequence of `tuple`, *optional*):
             Caption, header and rows of each table; cells are text, numbers or `None`.
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
-            Share of kept tokens at first, \\( \rho \\), a fraction in (0, 1].
+            Share of kept tokens before anyone moves the slider, \\( \rho \\), a fraction in (0, 1].
         max_answers (`int`, *optional*, defaults to `256`):
-            How many answers the page has at most.
+            Largest number of answers on the page.
 
     Returns:
         `str`: HTML.
@@ -90,30 +97,43 @@ def build_report(
         "facts": _build_facts(summary) if summary else [],
         "settings": [[str(name), _format_setting(value)] for name, value in settings.items()],
         "tables": [_build_table(*table) for table in tables],
-        "num_figures": len(figures),
+        "num_figures": len(figures) + len(notes),
     }
-    hint = "what else the model could have written" if data["num_alternatives"] else "its entropy"
+    return _render(
+        data,
+        title=_replace_unprintable(title),
+        figures=[(_replace_unprintable(name), _encode_svg(svg)) for name, svg in figures.items()],
+        notes=[_replace_unprintable(note) for note in notes],
+    )
+
+
+def _render(data: dict[str, Any], **parts: Any) -> str:
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    return _fill_template(
-        (_TEMPLATES / "report.html").read_text(encoding="utf-8"),
-        policy=_build_policy(script, style),
-        title=_escape(title),
-        style=style,
-        hint=hint,
-        figures="".join(_build_figure(name, svg) for name, svg in figures.items()),
-        data=dump_json(data),
-        script=script,
+    # Autoescape holds for all but these four, which are our own files, hashes of them, and JSON without any markup.
+    unescaped = {"policy": _build_policy(script, style), "style": style, "script": script, "data": dump_json(data)}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html").render(
+        **{name: Markup(text) for name, text in unescaped.items()},
+        has_alternatives=bool(data["num_alternatives"]),
+        **parts,
     )
 
 
 def write_report(path: str | Path, records: Sequence[ScoredAnswer], **parts: Any) -> None:
     """
-    Write the page of [`build_report`], all of it or nothing.
+    Write the page of [`build_report`], completely or not at all.
 
     Args:
         path (`str` or `Path`):
-            File to write; its folder is made.
+            File to write. The function makes its folder.
         records (sequence of [`ScoredAnswer`]):
             Answers.
         parts (`Any`):
@@ -127,12 +147,7 @@ def write_report(path: str | Path, records: Sequence[ScoredAnswer], **parts: Any
     '<!DOCTYPE html>'
     ```
     """
-    path = Path(path)
-    page = build_report(records, **parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(page, encoding="utf-8", newline="\n")  # the policy's hashes hold for these line ends
-    os.replace(partial, path)
+    write_atomically(path, build_report(records, **parts))
 
 
 def _choose_records(records: Sequence[ScoredAnswer], max_answers: int) -> Sequence[ScoredAnswer]:
@@ -197,18 +212,14 @@ def _to_cell(value: Any) -> str | int | float | None:
     return str(value)
 
 
-def _build_figure(name: str, svg: str) -> str:
+def _encode_svg(svg: str) -> str:
     # As an image a drawing runs no script, and its styles and ids do not reach the page or another figure.
-    source = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    caption = _escape(name)
-    return (
-        f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" src="data:image/svg+xml;base64,{source}">'
-        "</figure>"
-    )
+    return base64.b64encode(svg.encode("utf-8")).decode("ascii")
 
 
-def _escape(text: str) -> str:
-    return re.sub("[\0\ud800-\udfff]", "\ufffd", html.escape(text))
+def _replace_unprintable(text: str) -> str:
+    """Replace the characters that HTML or UTF-8 cannot hold."""
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
 
 
 def _build_policy(script: str, style: str) -> str:
@@ -217,8 +228,3 @@ def _build_policy(script: str, style: str) -> str:
         f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _fill_template(template: str, **parts: str) -> str:
-    # In one pass: what stands in a part is not looked at again.
-    return re.sub(r"\{\{ (\w+) \}\}", lambda match: parts[match[1]], template)

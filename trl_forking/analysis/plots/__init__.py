@@ -5,12 +5,13 @@ matplotlib is used: the figures are plain `Figure` objects.
 """
 
 from .distribution import plot_cumulative_share, plot_entropy_histogram
-from .drawing import render_svg, save_figure
+from .drawing import NothingToDraw, render_svg, save_figure
 from .training import plot_change_by_bin, plot_overlap, plot_percentile_traces
 from .words import plot_fork_words
 
 
 __all__ = [
+    "NothingToDraw",
     "plot_change_by_bin",
     "plot_cumulative_share",
     "plot_entropy_histogram",

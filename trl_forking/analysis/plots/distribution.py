@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...writing.colors import ACCENT, FORK, MUTED, OTHER
+from ...writing.numbers import format_ordinal, format_percent
 from ..forks import select_forks
-from ..statistics import compute_entropy_share, compute_share_below, format_percent
-from .drawing import ACCENT, FORK, MUTED, OTHER, add_label, create_axes, draw_sentence, format_ordinal
+from ..statistics import compute_entropy_share, compute_share_below
+from .drawing import NothingToDraw, add_label, create_axes
 
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ def plot_entropy_histogram(entropies: np.ndarray, top_entropy_quantile: float = 
     Returns:
         [`~matplotlib.figure.Figure`]
 
+    Raises:
+        [`NothingToDraw`]: if there are no tokens.
+
     Example:
     ```python
     >>> figure = plot_entropy_histogram(np.array([0.0, 0.0, 0.0, 0.5, 2.0]))
@@ -42,7 +47,7 @@ def plot_entropy_histogram(entropies: np.ndarray, top_entropy_quantile: float = 
     ```
     """
     if len(entropies) == 0:
-        return draw_sentence("Token entropies", "There are no tokens.")
+        raise NothingToDraw("There is no histogram of entropies: the answers have no tokens.")
     forks = select_forks([entropies], top_entropy_quantile)[0]
     threshold = float(entropies[forks].min())
     near_zero, share = format_percent(compute_share_below(entropies)), format_percent(top_entropy_quantile)
@@ -108,6 +113,9 @@ def plot_cumulative_share(entropies: np.ndarray, top_entropy_quantile: float = 0
     Returns:
         [`~matplotlib.figure.Figure`]
 
+    Raises:
+        [`NothingToDraw`]: if there are no tokens.
+
     Example:
     ```python
     >>> print(plot_cumulative_share(np.array([0.0, 0.0, 0.0, 1.0, 3.0])).get_suptitle())
@@ -115,7 +123,7 @@ def plot_cumulative_share(entropies: np.ndarray, top_entropy_quantile: float = 0
     ```
     """
     if len(entropies) == 0 or not np.any(entropies):
-        return draw_sentence("Share of the entropy", "There is no entropy to share: no token is uncertain.")
+        raise NothingToDraw("There is no picture of the shares of entropy: no token has an entropy above 0.")
     held = compute_entropy_share(entropies, top_entropy_quantile)
     share = format_percent(top_entropy_quantile)
     title = f"The top {share} of the tokens hold {format_percent(held)} of the entropy"

@@ -8,26 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from ...writing.colors import INK, MUTED, OTHER, RULE, VARIABLES
+
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-INK, MUTED, RULE = "#22303c", "#5c6b7a", "#d9dee4"
-FORK, OTHER, ACCENT = "#c93a4f", "#8d99ae", "#1d3557"
-SIZE = (5.6, 3.4)  # inches: at the width of a telephone the text is still read
+SIZE = (5.6, 3.4)  # inches; the text can be read at the width of a telephone
 FONT_SIZE = 9
 _TITLE_WIDTH = 64  # characters
-# Name of each color's variable in an SVG, and the color on a dark ground.
-_VARIABLES = {
-    INK: ("ink", "#eceae5"),
-    MUTED: ("muted", "#a9b1bb"),
-    RULE: ("rule", "#34373d"),
-    FORK: ("fork", "#ef7080"),
-    OTHER: ("other", "#7d8aa0"),
-    ACCENT: ("accent", "#8fb8e8"),
-}
+
+
+class NothingToDraw(ValueError):
+    """
+    A picture that would be empty. The message is a sentence to show in its place.
+
+    Example:
+    ```python
+    >>> raise NothingToDraw("There is no histogram: the answers have no tokens.")
+    Traceback (most recent call last):
+        ...
+    trl_forking.analysis.plots.drawing.NothingToDraw: There is no histogram: the answers have no tokens.
+    ```
+    """
 
 
 def create_axes(title: str, x_label: str = "", y_label: str = "") -> tuple["Figure", "Axes"]:
@@ -57,34 +62,14 @@ def add_title(figure: "Figure", title: str) -> None:
 
 
 def add_label(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
-    """Add text in the house style; dollars in it are dollars."""
+    """Add text in the style of all pictures. Dollar signs in it are not read as formulas."""
     defaults: dict[str, Any] = {"color": INK, "fontsize": FONT_SIZE, "parse_math": False, "va": "center"}
     axes.text(x, y, text, **(defaults | style))
 
 
-def draw_sentence(title: str, sentence: str) -> "Figure":
-    """Draw a figure that holds a sentence where there is nothing else to draw."""
-    figure, axes = create_axes(title)
-    axes.set_axis_off()
-    add_label(axes, 0.5, 0.5, textwrap.fill(sentence, 56), ha="center", transform=axes.transAxes, color=MUTED)
-    return figure
-
-
-def format_ordinal(number: float) -> str:
-    """
-    Write a percentile's number.
-
-    Example:
-    ```python
-    >>> format_ordinal(80.0), format_ordinal(93.0), format_ordinal(99.5)
-    ('80th', '93rd', '99.5th')
-    ```
-    """
-    whole = round(number)
-    if abs(number - whole) > 1e-9:
-        return f"{number:.3g}th"
-    suffix = "th" if whole % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th")
-    return f"{whole}{suffix}"
+def add_note(figure: "Figure", note: str) -> None:
+    """Add a sentence below the axes."""
+    figure.supxlabel(note, x=0.012, ha="left", color=MUTED, fontsize=FONT_SIZE - 1, parse_math=False)
 
 
 def shorten_name(name: str, length: int = 18) -> str:
@@ -186,6 +171,6 @@ def _adapt(key: str, value: str, prefix: str) -> str:
     if key == "href":
         return value.replace("#", f"#{prefix}")
     value = value.replace("url(#", f"url(#{prefix}")
-    for color, (name, dark) in _VARIABLES.items():
+    for color, (name, dark) in VARIABLES.items():
         value = value.replace(color, f"var(--plot-{name}, light-dark({color}, {dark}))")
     return re.sub(r"'DejaVu Sans'[^;]*", "var(--font, system-ui, sans-serif)", value)

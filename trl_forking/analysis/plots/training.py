@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..statistics import format_percent
-from .drawing import ACCENT, FORK, MUTED, OTHER, add_label, create_axes, draw_sentence, format_ordinal, shorten_name
+from ...writing.colors import ACCENT, FORK, MUTED, OTHER
+from ...writing.numbers import format_ordinal, format_percent
+from .drawing import NothingToDraw, add_label, create_axes, shorten_name
 
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def plot_percentile_traces(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     Returns:
         [`~matplotlib.figure.Figure`]
 
+    Raises:
+        [`NothingToDraw`]: if there are no tokens.
+
     Example:
     ```python
     >>> rows = [{"checkpoint": "base", "p80": 0.67}, {"checkpoint": "step 16", "p80": 0.61}]
@@ -43,7 +47,7 @@ def plot_percentile_traces(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     """
     keys = [key for key in rows[0] if key != "checkpoint" and rows[0][key] is not None] if rows else []
     if not keys:
-        return draw_sentence("Percentiles of entropy", "There are no tokens.")
+        raise NothingToDraw("There is no picture of percentiles: the answers have no tokens.")
     key = "p80" if "p80" in keys else keys[-1]
     first, last = rows[0], rows[-1]
     title = (
@@ -73,6 +77,9 @@ def plot_overlap(rows: Sequence[Mapping[str, Any]], top_entropy_quantile: float 
     Returns:
         [`~matplotlib.figure.Figure`]
 
+    Raises:
+        [`NothingToDraw`]: if there are no tokens.
+
     Example:
     ```python
     >>> rows = [{"checkpoint": "base", "to_first": 1.0, "to_last": 0.867},
@@ -82,7 +89,7 @@ def plot_overlap(rows: Sequence[Mapping[str, Any]], top_entropy_quantile: float 
     ```
     """
     if not rows or rows[0]["to_last"] is None:
-        return draw_sentence("Overlap of the forks", "There are no tokens.")
+        raise NothingToDraw("There is no picture of the overlap: the answers have no tokens.")
     first, last = shorten_name(rows[0]["checkpoint"]), shorten_name(rows[-1]["checkpoint"])
     title = f"{format_percent(rows[0]['to_last'])} of the forks at {first} are still forks at {last}"
     figure, axes = create_axes(title, "", "fork positions shared (%)")
@@ -172,6 +179,9 @@ def plot_change_by_bin(rows: Sequence[Mapping[str, Any]], name: str, top_entropy
     Returns:
         [`~matplotlib.figure.Figure`]
 
+    Raises:
+        [`NothingToDraw`]: if there are no tokens.
+
     Example:
     ```python
     >>> from trl_forking.analysis.comparison import build_comparison
@@ -183,7 +193,7 @@ def plot_change_by_bin(rows: Sequence[Mapping[str, Any]], name: str, top_entropy
     """
     filled = [row for row in rows if row[name] is not None]
     if not filled:
-        return draw_sentence("Change of entropy", "There are no tokens.")
+        raise NothingToDraw("There is no picture of the change of entropy: the answers have no tokens.")
     is_fork = np.array([row["from"] >= 1 - top_entropy_quantile - 1e-9 for row in filled])
     changes = np.array([row[name] for row in filled])
     title = f"Mean change at {shorten_name(name)}: {_describe_changes(filled, is_fork, changes)}"

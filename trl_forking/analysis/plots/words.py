@@ -1,122 +1,109 @@
-"""Picture of the tokens whose positions are least certain, as a word cloud."""
+"""Picture of the words with the highest mean entropy, as bars."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..statistics import is_word
-from .drawing import ACCENT, FONT_SIZE, FORK, MUTED, SIZE, add_label, create_axes, draw_sentence
+from ...writing.colors import ACCENT, FORK, INK, MUTED, OTHER
+from ..words import RankedWord, rank_words
+from .drawing import FONT_SIZE, NothingToDraw, add_label, add_note, create_axes
+from .fonts import choose_fonts, warn_of_missing_fonts
 
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-_SCALE = 4  # pixels of wordcloud's canvas to a point of the figure
+_MIN_BARS = 8  # a few bars keep the thickness of bars
+_MAX_CHARACTERS = 20
+_SMALL = FONT_SIZE - 1.5
 
 
-def plot_fork_words(rows: Sequence[Mapping[str, Any]], min_count: int, max_words: int = 80) -> "Figure":
+def plot_fork_words(
+    rows: Sequence[Mapping[str, Any]], min_count: int, max_words: int = 15, threshold: float | None = None
+) -> "Figure":
     """
-    Draw tokens as a word cloud, the larger the higher their mean entropy; the same picture each time.
+    Draw the words with the highest mean entropy as bars, with the number of times each was seen.
 
-    Tokens that differ in white space only become one word. Tokens without a letter, and those that the font
-    cannot show, are left out.
+    The words are those of [`~trl_forking.analysis.words.rank_words`]: if there are hardly any words, as in answers made of
+    numbers and signs, the picture shows all tokens.
 
-    Source: the word clouds of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
+    The source is the word clouds of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
     Args:
         rows (sequence of `dict`):
             Rows of [`compute_token_table`], such as `top_tokens` of [`summarize`].
         min_count (`int`):
-            How often the tokens were seen at least, for the caption.
-        max_words (`int`, *optional*, defaults to `80`):
-            Number of words at most.
+            How often each token was seen at least, for the title.
+        max_words (`int`, *optional*, defaults to `15`):
+            Largest number of bars.
+        threshold (`float`, *optional*):
+            Lowest entropy of a forking token, in nats. Words whose mean is as high are red, and a line marks the place.
 
     Returns:
-        [`~matplotlib.figure.Figure`]: with a sentence in it where there is no word.
+        [`~matplotlib.figure.Figure`]
+
+    Raises:
+        [`NothingToDraw`]: if no token has any entropy, or no installed font shows the words.
 
     Example:
     ```python
     >>> rows = [{"token": " wait", "token_id": 7, "count": 120, "mean_entropy": 1.5}]
     >>> print(plot_fork_words(rows, min_count=101).get_suptitle())
-    Where the model is least certain
+    Where the model is least certain: tokens seen at least 101 times
     ```
     """
-    title = "Where the model is least certain"
-    means = _merge_words(rows)
-    words = dict(sorted(means.items(), key=lambda item: (-item[1], item[0]))[:max_words])
-    if not words:
-        advice = "Collect more answers, or ask for tokens that were seen less often."
-        return draw_sentence(title, f"No word with any entropy was seen at least {min_count:,} times. {advice}")
-
-    figure, axes = create_axes(title)
-    width, height = 72 * SIZE[0] - 16, 72 * SIZE[1] - 48
-    figure.set_layout_engine("none")
-    axes.set_position((8 / (72 * SIZE[0]), 22 / (72 * SIZE[1]), width / (72 * SIZE[0]), height / (72 * SIZE[1])))
-    axes.set_axis_off()
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    for index, (word, x, y, size) in enumerate(_lay_out_words(words, width, height)):
-        color = FORK if index < len(words) / 4 else ACCENT if index < len(words) / 2 else MUTED
-        add_label(axes, x, y, word, fontsize=size, color=color, va="baseline", ha="left", fontfamily="DejaVu Sans")
-    highest, lowest = max(words.values()), min(words.values())
-    caption = f"size: mean entropy, {highest:.2g} to {lowest:.2g} nats; tokens seen at least {min_count:,} times"
-    figure.text(0.012, 0.03, caption, color=MUTED, fontsize=FONT_SIZE - 1)
+    words, kind = rank_words(rows)
+    bars = words[:max_words]
+    if not bars:
+        raise NothingToDraw(
+            f"There is no picture of words: no token with an entropy above 0 was seen at least {min_count:,} times. "
+            "Collect more answers, or lower min_count."
+        )
+    fonts, missing = choose_fonts(bar.text for bar in bars)
+    shown = [bar for bar in bars if not missing & set(bar.text)]
+    if len(shown) < len(bars):
+        warn_of_missing_fonts()
+    if not shown:
+        raise NothingToDraw(
+            "There is no picture of words: no installed font has their characters. A table shows them."
+        )
+    figure, axes = create_axes(
+        f"Where the model is least certain: {kind} seen at least {min_count:,} times", "mean entropy (nats)"
+    )
+    _draw_bars(axes, shown, threshold)
+    _name_bars(axes, shown, fonts)
+    if len(shown) < len(bars):
+        add_note(figure, f"Left out, because no installed font shows them: {len(bars) - len(shown)} {kind}.")
     return figure
 
 
-def _merge_words(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean entropy of each word over all tokens that show as it."""
-    counts: dict[str, int] = {}
-    sums: dict[str, float] = {}
-    for row in rows:
-        word = row["token"].strip()
-        if is_word(word) and row["mean_entropy"] > 0 and _has_glyphs(word):
-            counts[word] = counts.get(word, 0) + row["count"]
-            sums[word] = sums.get(word, 0.0) + row["count"] * row["mean_entropy"]
-    return {word: sums[word] / counts[word] for word in counts}
+def _draw_bars(axes: "Axes", bars: Sequence[RankedWord], threshold: float | None) -> None:
+    means = [bar.mean_entropy for bar in bars]
+    is_fork = [threshold is not None and mean >= threshold for mean in means]
+    axes.barh(range(len(bars)), means, height=0.72, color=[FORK if fork else OTHER for fork in is_fork])
+    axes.set_ylim(max(len(bars), _MIN_BARS) - 0.4, -1.4)  # the highest mean is at the top, below the names of columns
+    highest = max(means)
+    axes.set_xlim(0, 1.42 * highest)
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1.02 * highest])
+    axes.grid(visible=False)
+    if threshold is not None and threshold < 1.05 * highest:
+        axes.axvline(threshold, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
+        side = "right" if threshold > 0.5 * highest else "left"
+        text = " forking tokens start here "
+        add_label(axes, threshold, -1, text, ha=side, color=ACCENT, fontsize=_SMALL)
 
 
-def _find_font() -> str:
-    from matplotlib.font_manager import findfont
-
-    return str(findfont("DejaVu Sans"))
-
-
-def _has_glyphs(word: str) -> bool:
-    from matplotlib.font_manager import get_font
-
-    font = get_font(_find_font())
-    return all(font.get_char_index(ord(character)) for character in word)
-
-
-def _lay_out_words(words: dict[str, float], width: float, height: float) -> list[tuple[str, float, float, float]]:
-    """Lay out words; returns each with x and y of its baseline's left end and its font size, in points."""
-    try:
-        from wordcloud import WordCloud
-    except ImportError as error:
-        raise ImportError("The word cloud needs the package wordcloud: pip install wordcloud.") from error
-    from PIL import ImageFont
-
-    highest = max(words.values())
-    # A letter takes about 0.72 square ems with its surroundings. Four fifths of the canvas can be filled; where the
-    # last words find no place, wordcloud makes them smaller.
-    area = sum(0.72 * len(word) * (mean / highest) ** 2 for word, mean in words.items())
-    largest = min((0.8 * width * height / area) ** 0.5, 0.75 * width / max(map(len, words)), height / 3)
-    cloud = WordCloud(
-        font_path=_find_font(),
-        width=int(_SCALE * width),
-        height=int(_SCALE * height),
-        margin=5 * _SCALE,
-        prefer_horizontal=1.0,
-        relative_scaling=1.0,
-        min_font_size=5 * _SCALE,
-        max_font_size=int(_SCALE * largest),
-        random_state=0,
-    ).generate_from_frequencies(words)
-    places = []
-    for (word, _), size, (top, left), _, _ in cloud.layout_:
-        # wordcloud gives the upper left corner of the ink; a font is placed by its baseline.
-        ink_left, ink_top, _, _ = ImageFont.truetype(_find_font(), size).getbbox(word, anchor="ls")
-        x, y = (left - ink_left) / _SCALE, (top - ink_top) / _SCALE
-        places.append((word, float(x), float(y), size / _SCALE))
-    return places
+def _name_bars(axes: "Axes", bars: Sequence[RankedWord], fonts: list[str]) -> None:
+    """Write the word on the left of each bar, and its mean and count as two columns on the right."""
+    cut = _MAX_CHARACTERS - 1
+    names = [bar.text if len(bar.text) <= _MAX_CHARACTERS else f"{bar.text[:cut]}…" for bar in bars]
+    axes.set_yticks(range(len(bars)), names, parse_math=False, fontfamily=fonts, color=INK, fontsize=_SMALL)
+    columns = (
+        (0.83, "mean", [f"{bar.mean_entropy:.3f}" for bar in bars], INK),
+        (1.0, "times seen", [f"{bar.count:,}" for bar in bars], MUTED),
+    )
+    for x, header, cells, color in columns:
+        for place, cell in enumerate([header, *cells], start=-1):
+            style: dict[str, Any] = {"color": MUTED if place < 0 else color, "transform": axes.get_yaxis_transform()}
+            add_label(axes, x, place, cell, ha="right", fontsize=_SMALL, **style)
