@@ -9,7 +9,7 @@ from trl_forking.writing.numbers import format_count, format_ordinal, format_per
 
 @pytest.mark.parametrize("digits", [1, 2, 3])
 def test_a_part_is_never_nothing_or_all(digits):
-    for exponent in range(1, 13):
+    for exponent in range(1, 16):
         small = 10.0**-exponent
         for share in (small, 2 * small, 1 - small, 1 - 2 * small):
             shown = float(format_percent(share, digits).removesuffix(" %"))
@@ -25,14 +25,15 @@ def test_percentages_have_the_digits_asked_for():
         "5 %",
         "0.123 %",
     ]
-    assert [format_percent(share, digits=2) for share in (0.8, 0.414, 0.999, 0.004, 1.2)] == [
+    assert [format_percent(share, digits=2) for share in (0.8, 0.414, 0.999, 0.004, 1.234, -0.0123)] == [
         "80 %",
         "41 %",
         "99.9 %",
         "0.4 %",
-        "120 %",
+        "123 %",
+        "-1.2 %",
     ]
-    assert format_percent(math.nan) == "nan %"
+    assert format_percent(math.nan) == "NaN %"
 
 
 def test_ordinals():

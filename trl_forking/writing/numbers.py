@@ -1,5 +1,8 @@
 """Numbers as people read them."""
 
+import math
+from decimal import Decimal
+
 
 def format_percent(share: float, digits: int = 3) -> str:
     """
@@ -9,7 +12,8 @@ def format_percent(share: float, digits: int = 3) -> str:
         share (`float`):
             Fraction, usually in [0, 1].
         digits (`int`, *optional*, defaults to `3`):
-            Significant digits. Above 99 % there is one more, and as many as it takes not to write 100 %.
+            Significant digits, at least those before the decimal point. Above 99 % there is one more, and as many as it
+            takes not to write 100 %.
 
     Returns:
         `str`: percentage.
@@ -23,11 +27,12 @@ def format_percent(share: float, digits: int = 3) -> str:
     ```
     """
     digits += 0.99 < share < 1
+    digits = max(digits, len(str(int(abs(100 * share)))) if math.isfinite(share) else 1)
     text = f"{100 * share:.{digits}g}"
     while share < 1 and float(text) >= 100:
         digits += 1
         text = f"{100 * share:.{digits}g}"
-    return f"{float(text):.15g} %"  # without the exponent that `g` writes for 100 in two digits
+    return f"{Decimal(text):f} %"  # without an exponent
 
 
 def format_ordinal(number: float) -> str:
