@@ -313,7 +313,7 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
     axes.axvline(1.0, color=MUTED, linewidth=1)
     axes.set_xlabel("times faster than TRL's own mask, same run")
     handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[:2], names[:2], frameon=False)
+    figure.legend(handles[:2], names[:2], frameon=False, loc="outside upper right", ncols=2)
     figure.savefig(path, dpi=120)
 
 
