@@ -12,7 +12,7 @@ from transformers.integrations import TensorBoardCallback
 from helpers.processes import run_worker
 from helpers.tiny import build_trainer
 from trl_forking.analysis.callback import ForkReportCallback
-from trl_forking.run.completions_table import CompletionsWriter, format_table
+from trl_forking.run.completions_table import CompletionsWriter, format_completions
 
 
 SETTINGS = {
@@ -67,7 +67,7 @@ def test_tensorboard(tmp_path, monkeypatch):
     tables = events.Tensors("completions/text_summary")
     assert [table.step for table in tables] == [1, 2]  # and none for the times that end a run
     head, line, *rows = read_text(tables[-1]).splitlines()
-    names = ["prompt", "reward&#95;fixed", "marked", "tokens", "entropies", "kept", "advantage"]
+    names = ["prompt", "reward_fixed", "marked", "tokens", "entropies", "kept", "advantage"]
     assert [cell.strip() for cell in head.split("|")[1:-1]] == names and len(rows) == 8
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     logs = trainer._logs
@@ -121,7 +121,8 @@ def test_tensorboard_shows_what_the_model_wrote():
 
     text = "<think> a*b* __x__ `c` | [k](http://a.b) ![i](j) &amp; \\(x\\)\n\n# 1\n1. one\n    two\n~~~\n<script>1</script> [<eos>]"
     conversation = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "2 + 2?"}]}]
-    page = markdown_to_safe_html(format_table(["prompt", "answer", "length"], [[conversation, text, None]]))
+    logs = {"prompt": [conversation], "completion": [text], "rewards": {}, "advantages": [None], "extra": {}}
+    page = markdown_to_safe_html(format_completions(logs))
     cells = [html.unescape(cell.replace("<br>", "\n")) for cell in re.findall("<td>(.*?)</td>", page)]
     assert cells == ["user: <image> 2 + 2?", text, ""]
 

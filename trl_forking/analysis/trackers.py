@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..run.completions_table import find_event_writers, format_table, mark_kept
+from ..run.completions_table import find_event_writers, mark_kept
 from ..run.trainer_protocol import ForkingTrainer
+from ..writing.markdown import format_table
 from . import ScoredAnswer
 
 
@@ -71,8 +72,9 @@ def _log_media(
 
 def _write_events(writer: Any, step: int, words: list[tuple], answers: list[tuple], entropies: np.ndarray) -> None:
     words = [(repr(token), count, mean) for token, count, mean in words]
-    writer.add_text("forking/words", format_table(["token", "count", "mean entropy"], words), step)
-    writer.add_text("forking/answers", format_table(["prompt", "answer", "reward"], answers), step)
+    style = {"float_format": ".3f", "line_break": "<br>"}
+    writer.add_text("forking/words", format_table(["token", "count", "mean entropy"], words, **style), step)
+    writer.add_text("forking/answers", format_table(["prompt", "answer", "reward"], answers, **style), step)
     if len(entropies):
         writer.add_histogram("forking/entropies", entropies, step)
 

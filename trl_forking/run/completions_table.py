@@ -1,6 +1,6 @@
-"""The columns that `log_entropy=True` adds to the table of logged completions, and that table for TensorBoard."""
+"""The columns that `log_entropy=True` adds to the logged completions, and the table of completions in TensorBoard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from accelerate.logging import get_logger
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
+from ..writing.markdown import format_table
 from ..writing.token_texts import TokenTexts
 from .trainer_protocol import ForkingTrainer
 
@@ -18,7 +19,7 @@ _NUM_ROWS = 8
 
 
 class Summarized(list):
-    """A list that trackers and parquet files get whole, and a terminal table as a few words."""
+    """A list with a short text: trackers and parquet files get the list, and the table in the terminal shows the text."""
 
     def __init__(self, values: list, summary: str):
         super().__init__(values)
@@ -28,7 +29,7 @@ class Summarized(list):
         return self.summary
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Summarized, (list(self), self.summary)  # ranks send it to one another
+        return Summarized, (list(self), self.summary)  # the ranks exchange it, pickled
 
 
 def build_entropy_columns(
@@ -39,7 +40,7 @@ def build_entropy_columns(
     tokenizer: Any,
 ) -> dict[str, list]:
     """
-    Build the columns `marked`, the text of each answer, and `tokens` (text), `entropies` (nats), `kept` (flags), its lists.
+    Build the columns `marked`, `tokens`, `entropies` and `kept` of logged completions.
 
     Args:
         completion_ids (`torch.Tensor` of shape `(B, T)`):
@@ -49,13 +50,14 @@ def build_entropy_columns(
         entropies (`torch.Tensor` of shape `(B, T)`):
             Entropies in nats.
         kept (`torch.Tensor` of shape `(B, T)`):
-            Tokens that are trained.
+            Kept tokens.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer; the tokens of an answer join to what it decodes to.
+            Tokenizer of the model.
 
     Returns:
-        `dict[str, list]`: the answers with their kept tokens in brackets, and three columns of `B` lists, which show their
-        kept tokens or a count where they are printed.
+        `dict[str, list]`: columns of `B` rows. `marked` has the text of each answer with its kept tokens in brackets. The
+        others have lists: `tokens` (the text of each token), `entropies` (nats) and `kept` (flags). When a list is printed,
+        it shows its kept tokens, its mean or a count.
 
     Example:
     ```python
@@ -69,7 +71,7 @@ def build_entropy_columns(
     (True, '*', 'mean 0.750')
     ```
     """
-    # In this order: a tracker shows a list in full, so that what stands behind one is out of sight.
+    # `marked` comes first: a tracker shows a list in full, so that the columns after it are out of sight.
     columns: dict[str, list] = {"marked": [], "tokens": [], "entropies": [], "kept": []}
     texts = TokenTexts(tokenizer)
     for row, mask in enumerate(completion_mask.bool()):
@@ -85,13 +87,13 @@ def build_entropy_columns(
 
 def mark_kept(tokens: list[str], kept: list[bool]) -> str:
     """
-    Write an answer with its kept tokens in brackets, for tables that show text only.
+    Write an answer with its kept tokens in brackets.
 
     Args:
         tokens (`list[str]`):
-            Text that each token adds.
+            Text that each token adds to the answer.
         kept (`list[bool]`):
-            Whether it is trained.
+            For each token, whether it is kept.
 
     Returns:
         `str`: text.
@@ -112,13 +114,13 @@ def _bracket(token: str) -> str:
 
 class CompletionsWriter(TrainerCallback):
     """
-    Writes the table of logged completions to TensorBoard, as text: TRL sends it to wandb and trackio only.
+    Writes the table of logged completions to TensorBoard, as text. TRL writes it to wandb and trackio only.
 
-    At every logged step, with `log_completions=True`: up to eight answers, spread over the rollout batch.
+    With `log_completions=True` it writes up to eight answers, spread over the rollout batch, at every logged step.
 
     Args:
         trainer ([`~trl.GRPOTrainer`]):
-            Trainer that the callback is added to; [`ForkingGRPOTrainer`] adds it itself.
+            Trainer of the run. [`ForkingGRPOTrainer`] adds the callback itself.
 
     Example:
     ```python
@@ -136,9 +138,9 @@ class CompletionsWriter(TrainerCallback):
         writers = find_event_writers(trainer)
         if not (writers and trainer.log_completions and trainer._logs["prompt"] and state.is_world_process_zero):
             return
-        try:  # a full disk may not cost the run
+        try:  # a full disk must not stop the run
             text = format_completions(trainer._logs)
-            if (step, text) != self._written:  # the end of a run logs its times, after its last answers
+            if (step, text) != self._written:  # when a run ends, its times are logged after its last answers
                 for writer in writers:
                     writer.add_text("completions", text, step)
             self._written = (step, text)
@@ -148,14 +150,14 @@ class CompletionsWriter(TrainerCallback):
 
 def find_event_writers(trainer: ForkingTrainer) -> list[Any]:
     """
-    Find what writes TensorBoard's event files for a trainer.
+    Find the writers of TensorBoard's event files.
 
     Args:
         trainer ([`~transformers.Trainer`]):
             Trainer.
 
     Returns:
-        `list`: the `SummaryWriter` of this process, or nothing where the run does not report to TensorBoard.
+        `list`: the `SummaryWriter` of this process. It is empty if the run does not report to TensorBoard.
 
     Example:
     ```python
@@ -170,20 +172,20 @@ def find_event_writers(trainer: ForkingTrainer) -> list[Any]:
 
 def format_completions(logs: Mapping[str, Any]) -> str:
     """
-    Write the table of logged completions as Markdown, marked answers in place of plain ones where it has them.
+    Write the table of logged completions as Markdown. The column `marked` takes the place of the plain answers.
 
     Args:
         logs (`dict`):
-            Columns as TRL's trainer keeps them: `prompt`, `completion`, `advantages`, and more in `rewards` and `extra`.
+            Columns as TRL's trainer has them: `prompt`, `completion` and `advantages`, and others in `rewards` and `extra`.
 
     Returns:
-        `str`: a table of up to eight rows, spread over all.
+        `str`: a table of up to eight rows, spread over all rows.
 
     Example:
     ```python
     >>> logs = {"prompt": ["2 + 2 ="], "completion": ["4"], "rewards": {"is_right": [1.0]}, "advantages": [0.5]}
     >>> print(format_completions(logs | {"extra": {"marked": ["[4]"]}}))
-    | prompt | is&#95;right | marked | advantage |
+    | prompt | is_right | marked | advantage |
     |---|---|---|---|
     | 2 + 2 = | 1.000 | &#91;4&#93; | 0.500 |
     ```
@@ -193,54 +195,25 @@ def format_completions(logs: Mapping[str, Any]) -> str:
     if "marked" in columns:
         del columns["completion"]
     rows = list(zip(*columns.values(), strict=True))
-    # The first answers alone would all be to one prompt.
-    return format_table(list(columns), rows[:: max(len(rows) // _NUM_ROWS, 1)][:_NUM_ROWS])
+    shown = rows[:: max(len(rows) // _NUM_ROWS, 1)][:_NUM_ROWS]  # the first eight may all be answers to one prompt
+    cells = [[format_prompt(value) if _is_conversation(value) else value for value in row] for row in shown]
+    return format_table(list(columns), cells, float_format=".3f", line_break="<br>")
 
 
-def format_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """
-    Write a table as Markdown in which nothing that a model wrote is read as Markdown or HTML.
-
-    Args:
-        columns (sequence of `str`):
-            Names.
-        rows (sequence of sequences):
-            Cells: text, numbers, conversations, or what has a text.
-
-    Returns:
-        `str`: table.
-
-    Example:
-    ```python
-    >>> print(format_table(["token", "entropy"], [["<b>", 1.5]]))
-    | token | entropy |
-    |---|---|
-    | &#60;b&#62; | 1.500 |
-    ```
-    """
-    lines = [[_escape(name) for name in columns], *([_escape(_to_text(value)) for value in row] for row in rows)]
-    head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
-    return "\n".join([head, "|" + "---|" * len(columns), *body])
-
-
-def _to_text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return format_prompt(value)
-    return "" if value is None else str(value)
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def format_prompt(prompt: str | list[Mapping[str, Any]]) -> str:
     """
-    Write a conversation as text, with the kind of what is no text in its place.
+    Write a conversation as text. A part that is no text is shown by its type.
 
     Args:
         prompt (`str` or `list[dict]`):
-            Text, which stays as it is, or turns of `role` and `content`.
+            Turns of `role` and `content`, or a text, which stays as it is.
 
     Returns:
-        `str`: a line for each turn.
+        `str`: one line for each turn.
 
     Example:
     ```python
@@ -257,9 +230,3 @@ def format_prompt(prompt: str | list[Mapping[str, Any]]) -> str:
         texts = [part.get("text") or "" if part.get("type") == "text" else f"<{part.get('type')}>" for part in parts]
         lines.append(f"{turn.get('role')}: {' '.join(texts)}")
     return "\n".join(lines)
-
-
-def _escape(text: str) -> str:
-    """Keep text from being read as Markdown or HTML, and on one line: TensorBoard's Markdown knows no backslash for `<`."""
-    escaped = "".join(f"&#{ord(character)};" if character in "\\`*_{}[]<>#|!&~" else character for character in text)
-    return escaped.replace("\n", "<br>")
