@@ -199,7 +199,7 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, DynamicSamplingMixin
         selection = self.selector.select(batch, entropies, seed=self.args.seed * 1_000_003 + step)
         if not self.model.training:
             return selection
-        if not self._reduce(selection.kept.count_nonzero()):
+        if selection.num_kept == 0:
             logger.warning(
                 f"Step {step}: no token counts, because the advantage of every answer is zero or the answer is masked. "
                 "The step trains on nothing and training goes on."

@@ -45,8 +45,8 @@ def test_a_full_disk_while_a_checkpoint_is_written(tmp_path, file):
     with pytest.raises(FullDiskError) as raised:
         trainer.train()
     sentence = str(raised.value)
-    assert sentence.startswith(f"{tmp_path}/checkpoint-2 could not be written to its end (") and "\n" not in sentence
-    assert f"go on from {tmp_path}/checkpoint-1 with trainer.train(resume_from_checkpoint=True)" in sentence
+    assert sentence.startswith(f"{tmp_path}/checkpoint-2 could not be written completely (") and "\n" not in sentence
+    assert f"resume from {tmp_path}/checkpoint-1 with trainer.train(resume_from_checkpoint=True)" in sentence
     assert " MB are free there): make room" in sentence and raised.value.__cause__ is not None
     blocked.unlink()
     resumed = build(tmp_path)
@@ -57,7 +57,10 @@ def test_a_full_disk_while_a_checkpoint_is_written(tmp_path, file):
 
 def test_no_room_for_the_weights(tmp_path):
     trainer = build(tmp_path, model=build_model(intermediate_size=8192))
-    with longest_file(1_000_000), pytest.raises(FullDiskError, match="start again: no checkpoint is complete yet"):
+    with (
+        longest_file(1_000_000),
+        pytest.raises(FullDiskError, match="start again, because no checkpoint is complete yet"),
+    ):
         trainer.train()
     assert find_last_complete(str(tmp_path)) is None
 
@@ -67,7 +70,7 @@ def test_no_room_for_the_final_model(tmp_path):
     trainer.train()
     with (
         longest_file(1_000_000),
-        pytest.raises(FullDiskError, match=f"^{tmp_path}/final could not be written to its end"),
+        pytest.raises(FullDiskError, match=f"^{tmp_path}/final could not be written completely"),
     ):
         trainer.save_model(str(tmp_path / "final"))
     trainer.save_model(str(tmp_path / "final"))
@@ -87,9 +90,7 @@ def test_another_run_in_the_folder_is_warned_of(tmp_path, caplog):
     assert "holds another run" not in caplog.text
     trainer = build(tmp_path)
     trainer.train()
-    warning = (
-        f"{tmp_path} holds another run, up to {tmp_path}/checkpoint-4, which this one writes over: go on with it by"
-    )
+    warning = f"{tmp_path} holds another run, whose last checkpoint is {tmp_path}/checkpoint-4. This run overwrites it: resume"
     assert caplog.text.count(warning) == 1
     trainer.train()  # the folder is its own by now
     assert caplog.text.count("holds another run") == 1
@@ -157,7 +158,8 @@ def test_a_new_run_has_a_card_of_its_own_and_nothing_is_lost(finished, caplog):
     aside = finished / "_earlier_run"
     assert read_files(aside) == {name: before[name] for name in (*OF_THE_RUN, "README.md")}
     assert (
-        f"{finished} has the card of an earlier run: what that was made from is now in {aside}; move it" in caplog.text
+        f"{finished} has the card of an earlier run. The files of that card are now in {aside}: move them"
+        in caplog.text
     )
     paths = [path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()]
     pushed = list(filter_repo_objects(paths, ignore_patterns=list(hub._NOT_PUSHED)))

@@ -1,4 +1,4 @@
-"""The folder of a run: what is said when it can't be written to, or holds another run."""
+"""The folder of a run: an error if the disk is full, and a warning if the folder holds another run."""
 
 import errno
 import logging
@@ -13,7 +13,7 @@ from .resume import find_last_complete
 logger = logging.getLogger(__name__)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# safetensors hands the number on in its text, torch.save says that the file has not the length it should.
+# safetensors has the number of the error in its text. torch.save only says that the file has the wrong length.
 _SIGNS = tuple(f"os error {number}" for number in _FULL) + (
     "inline_container",
     "PytorchStreamWriter",
@@ -23,7 +23,7 @@ _SIGNS = tuple(f"os error {number}" for number in _FULL) + (
 
 class FullDiskError(OSError):
     """
-    A checkpoint or model could not be written for want of room. What was raised first is the `__cause__`.
+    The disk is too full for a checkpoint or a model. The first error is the `__cause__`.
 
     Example:
     ```python
@@ -37,7 +37,7 @@ class FullDiskError(OSError):
 @contextmanager
 def explaining_full_disk(folder: str, output_dir: str) -> Iterator[None]:
     """
-    Raise one sentence, with what resumes the run, where the body can't write for want of room.
+    Raise one sentence that says how to resume the run if the body cannot write because the disk is full.
 
     Args:
         folder (`str`):
@@ -46,7 +46,7 @@ def explaining_full_disk(folder: str, output_dir: str) -> Iterator[None]:
             Folder of the run.
 
     Raises:
-        [`FullDiskError`]: in place of the errors that the file system, safetensors and torch raise.
+        [`FullDiskError`]: in place of the errors of the file system, safetensors and torch.
 
     Example:
     ```python
@@ -54,7 +54,7 @@ def explaining_full_disk(folder: str, output_dir: str) -> Iterator[None]:
     ...     raise OSError(28, "No space left on device")
     Traceback (most recent call last):
         ...
-    trl_forking.run.run_folder.FullDiskError: runs/full could not be written to its end ([Errno 28] No space left on device; ...
+    trl_forking.run.run_folder.FullDiskError: runs/full could not be written completely ([Errno 28] No space left on device; ...
     ```
     """
     try:
@@ -66,20 +66,20 @@ def explaining_full_disk(folder: str, output_dir: str) -> Iterator[None]:
             raise
         checkpoint = find_last_complete(output_dir)
         remedy = (
-            f"go on from {checkpoint} with trainer.train(resume_from_checkpoint=True), or with --resume_from_checkpoint "
+            f"resume from {checkpoint} with trainer.train(resume_from_checkpoint=True), or with --resume_from_checkpoint "
             "true in a shell"
             if checkpoint
-            else "start again: no checkpoint is complete yet"
+            else "start again, because no checkpoint is complete yet"
         )
         raise FullDiskError(
-            f"{folder} could not be written to its end ({error}; {_measure_free(folder)} are free there): make room "
-            f"(a lower save_total_limit takes less) and {remedy}."
+            f"{folder} could not be written completely ({error}; {_measure_free(folder)} are free there): make room "
+            f"(a lower save_total_limit needs less) and {remedy}."
         ) from error
 
 
 def warn_of_other_run(output_dir: str) -> None:
     """
-    Warn before a new run writes among the checkpoints of another.
+    Warn if a new run is about to overwrite the checkpoints of another run.
 
     Args:
         output_dir (`str`):
@@ -92,8 +92,8 @@ def warn_of_other_run(output_dir: str) -> None:
     """
     if checkpoint := find_last_complete(output_dir):
         logger.warning(
-            f"{output_dir} holds another run, up to {checkpoint}, which this one writes over: go on with it by "
-            "trainer.train(resume_from_checkpoint=True), or set another output_dir."
+            f"{output_dir} holds another run, whose last checkpoint is {checkpoint}. This run overwrites it: resume that "
+            "run with trainer.train(resume_from_checkpoint=True), or set another output_dir."
         )
 
 

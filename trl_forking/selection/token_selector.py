@@ -65,6 +65,7 @@ class Selection:
     Attributes:
         counted (`torch.Tensor` of shape `(B, T)`): tokens that compete for the budget.
         kept (`torch.Tensor` of shape `(B, T)`): tokens that are trained; a subset of `counted`.
+        num_kept (`int`): kept tokens of all ranks.
         batch_weight (`torch.Tensor`, a scalar): tokens that carry loss for each kept one, over all ranks.
         metrics (`dict[str, float]`): what [`compute_selection_metrics`] says of it.
 
@@ -72,7 +73,7 @@ class Selection:
     ```python
     >>> import torch
     >>> kept = torch.tensor([[True, False]])
-    >>> selection = Selection(torch.ones(1, 2).bool(), kept, torch.tensor(2.0), {"threshold": 0.5})
+    >>> selection = Selection(torch.ones(1, 2).bool(), kept, 1, torch.tensor(2.0), {"threshold": 0.5})
     >>> batch = {}
     >>> selection.write_to(batch)
     >>> Selection.read_from(batch).metrics
@@ -82,12 +83,14 @@ class Selection:
 
     counted: torch.Tensor
     kept: torch.Tensor
+    num_kept: int
     batch_weight: torch.Tensor
     metrics: dict[str, float]
 
     def write_to(self, batch: dict[str, Any]) -> None:
         """Add the selection to a batch, in tensors, so that it stays with its rows where TRL splits and stores them."""
-        batch["counted"], batch["kept"], batch["batch_weight"] = self.counted, self.kept, self.batch_weight
+        batch["counted"], batch["kept"] = self.counted, self.kept
+        batch["num_kept"], batch["batch_weight"] = torch.tensor(self.num_kept), self.batch_weight
         for name, value in self.metrics.items():
             batch[_METRIC + name] = torch.tensor(value, dtype=torch.float64)
 
@@ -98,7 +101,7 @@ class Selection:
             return None
         names = [name for name in batch if name.startswith(_METRIC)]
         metrics = {name.removeprefix(_METRIC): batch[name].item() for name in names}
-        return cls(batch["counted"], batch["kept"], batch["batch_weight"], metrics)
+        return cls(batch["counted"], batch["kept"], batch["num_kept"].item(), batch["batch_weight"], metrics)
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ class TokenSelector:
         metrics = compute_selection_metrics(
             entropies, mask, counted, kept, settings.top_entropy_quantile, per_sequence, self.reduce
         )
-        return Selection(counted, kept, weight, metrics)
+        return Selection(counted, kept, num_kept, weight, metrics)
 
     def count(self, completion_ids: torch.Tensor, selection: Selection, vocabulary_size: int) -> None:
         """Add the tokens of a selection to `token_counts`; `completion_ids` are `(B, T)`, this rank's."""
