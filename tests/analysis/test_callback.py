@@ -140,7 +140,7 @@ def test_a_probe_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
     def fail(path, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trl_forking.analysis.callback.write_whole", fail)
+    monkeypatch.setattr("trl_forking.analysis.callback.write_atomically", fail)
     trainer = build(tmp_path, max_steps=2)
     trainer.train()
     assert set(get_overlaps(trainer)) == {1, 2} and not list((tmp_path / "_forks").glob("probe_*.pt"))
@@ -165,7 +165,7 @@ def test_resumed_run_without_a_probe_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("trl_forking.analysis.callback.logger.warning", warnings.append)
     resumed = build(tmp_path, **saving)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
-    assert "has no probe of every process" in warnings[0]
+    assert "does not have the first answers of every process" in warnings[0]
     assert max(get_overlaps(resumed)) <= 3
 
 
@@ -177,7 +177,7 @@ def test_all_tokens_are_trained(tmp_path):
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="marks the kept tokens when the answers are recorded, but selection_scope"):
+    with pytest.raises(ValueError, match="marks the kept tokens of each rollout, but with selection_scope"):
         build(tmp_path, selection_scope="micro_batch")
     with pytest.raises(ValueError, match="every_n_steps must be at least 1, but it is 0"):
         build(tmp_path, every_n_steps=0)

@@ -1,6 +1,5 @@
-"""While training: a page of the newest answers every few steps, in the run's folder and in its trackers."""
+"""A callback that writes a page of the newest answers every few steps of the training and sends it to trackers."""
 
-import io
 import math
 from contextlib import suppress
 from pathlib import Path
@@ -11,13 +10,13 @@ import torch
 from accelerate.logging import get_logger
 from accelerate.utils import gather_object, send_to_device
 
-from ..card.run_files import write_whole
 from ..decoding.sampling import find_eos_token_ids
 from ..rollout.callback import Rollout, RolloutCallback
 from ..run.completions_table import format_prompt
 from ..run.trainer_protocol import ForkingTrainer
 from ..run.user_errors import UserError, check_at_least
 from ..selection.tokens import round_entropies, select_tokens
+from ..writing.files import write_atomically
 from ..writing.token_texts import TokenTexts
 from . import ScoredAnswer
 from .page import draw_figures, require_plots, write_page
@@ -32,20 +31,19 @@ class ForkReportCallback(RolloutCallback):
     r"""
     Shows the forks of a run while it trains.
 
-    Every `every_n_steps` steps, and at the first and the last one, it
+    The callback acts at the first step, at the last step and every `every_n_steps` steps. Each time it does three things:
 
-    - writes `_forks/step-<n>.html` into the run's folder: the newest answers with every token shaded by its entropy and
-      the kept ones marked, the tables and, where `trl-forking[analysis]` is installed, the plots. Probabilities are there
-      where the rollout was scored for its update anyway; the alternatives to a token are not: `trl-forking analyze` shows
-      those of a checkpoint;
-    - sends the fork words, the marked answers and the distribution of the entropies to wandb, trackio and TensorBoard,
-      where the run reports to them, and that page to the first two;
-    - logs `forking/overlap_with_base`: of the tokens that were forks of the model that training began with, the share
-      that are forks of the model as it is now. The tokens are those of the first rollout, one micro-batch of each
-      process, and are scored anew each time. (The paper has the last checkpoint write the answers:
-      `trl-forking compare` does that.)
+    - It writes the page `_forks/step-<n>.html` into the run's folder. The page shows the newest answers, with every token
+      shaded by its entropy and the kept tokens marked, tables and, if `trl-forking[analysis]` is installed, figures. The
+      page has the probability of a token only if the trainer scored the rollout for its update. It has no alternatives
+      to a token: run `trl-forking analyze` on a checkpoint to see them.
+    - It sends the words with the highest entropies, the marked answers and the distribution of the entropies to wandb,
+      trackio and TensorBoard, if the run reports to them. wandb and trackio also get the page.
+    - It logs `forking/overlap_with_base`: the share of the first model's forks that are still forks. The tokens are those
+      of the first rollout, one micro-batch of each process; the callback scores them again each time. (In the paper, the
+      last checkpoint writes the answers. `trl-forking compare` follows the paper.)
 
-    Entropies on the page are those under the policy that wrote the answers.
+    The entropies on the page are those of the policy that wrote the answers.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
@@ -53,11 +51,11 @@ class ForkReportCallback(RolloutCallback):
         every_n_steps (`int`, *optional*, defaults to `50`):
             Steps from one page to the next.
         max_answers (`int`, *optional*, defaults to `64`):
-            Most answers on a page.
+            Largest number of answers on a page.
 
     Raises:
-        `ValueError`: if a number is below 1, or the trainer chooses tokens in each micro-batch, after the answers are
-            recorded.
+        `ValueError`: if a number is below 1, or if `selection_scope` is `"micro_batch"`: the trainer then selects tokens
+            after the callback has recorded the answers.
 
     Example:
     ```python
@@ -86,23 +84,23 @@ class ForkReportCallback(RolloutCallback):
         check_at_least(1, self, "every_n_steps", "max_answers")
         if trainer.args.selection_scope == "micro_batch" and trainer.args.drops_tokens:
             raise ValueError(
-                "ForkReportCallback marks the kept tokens when the answers are recorded, but selection_scope='micro_batch' "
-                "chooses later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
+                "ForkReportCallback marks the kept tokens of each rollout, but with selection_scope='micro_batch' the trainer "
+                "selects them later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
             )
         self._newest: dict[str, Any] | None = None
         self._probe: dict[str, Any] | None = None
 
     @property
     def folder(self) -> Path:
-        """Folder of the pages; one whose name begins with `_` is never pushed, and these hold rows of the data."""
+        """Folder of the pages. Its name begins with `_`, so it is never pushed: the pages hold rows of the data."""
         return Path(self.trainer.args.output_dir) / "_forks"
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._probe = self._load_probe() if state.global_step else None
         if state.global_step and self._probe is None:
             logger.warning(
-                f"{self.folder} has no probe of every process, so forking/overlap_with_base is not logged: the model that "
-                "training began with is not at hand to make one."
+                f"forking/overlap_with_base is not logged: {self.folder} does not have the first answers of every process, "
+                "and the model that the training started from is not here to score new ones."
             )
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -117,31 +115,24 @@ class ForkReportCallback(RolloutCallback):
         control.should_log = True
         self._report(state.global_step)
 
-    # The probe: answers of the first model, scored again and again --------------------------------------------------
+    # The probe: answers of the first model, which are scored again and again --------------------------------------------------
 
     def _take_probe(self) -> None:
         path = self._get_probe_path()
-        # Without the metrics of the selection, which are not scored again.
-        first = {
-            name: v
-            for name, v in (self.trainer._buffered_inputs or [{}])[0].items()
-            if not name.startswith("forking/")
-        }
-        self._probe = send_to_device(first, "cpu")
-        content = io.BytesIO()
-        torch.save(self._probe, content)
-        try:  # a full disk may not cost the run
-            write_whole(path, content.getvalue())
+        first = (self.trainer._buffered_inputs or [{}])[0]
+        # The metrics of the selection are left out: nobody reads them again.
+        probe = send_to_device({name: first[name] for name in first if not name.startswith("forking/")}, "cpu")
+        self._probe = probe
+        try:  # a full disk must not end the run
+            write_atomically(path, lambda file: torch.save(probe, file))
         except OSError as error:
-            text = (
-                f"{path} was not written, so forking/overlap_with_base ends with this run, if it is resumed: {error}"
-            )
+            text = f"{path} was not written, so a resumed run will not log forking/overlap_with_base: {error}"
             logger.warning(text, main_process_only=False)
 
     def _load_probe(self) -> dict[str, Any] | None:
         path, trainer = self._get_probe_path(), self.trainer
         missing = torch.tensor(0 if path.is_file() else 1, device=trainer.accelerator.device)
-        # All score it together, or none.
+        # Scoring is a collective operation: all processes do it, or none.
         return None if trainer._reduce(missing) else torch.load(path, map_location="cpu", weights_only=True)
 
     def _get_probe_path(self) -> Path:
@@ -164,7 +155,7 @@ class ForkReportCallback(RolloutCallback):
     # The page --------------------------------------------------------------------------------------------------------
 
     def on_rollout(self, args, state, control, rollout: Rollout, **kwargs):
-        """Keep what a page shows of the newest rollout: this rank's share of the answers, spread over its groups."""
+        """Keep what a page shows of the newest rollout: this process's share of the answers."""
         batch, rewards = rollout.batch, rollout.rewards_per_func
         num_rows = -(-self.max_answers // self.trainer.accelerator.num_processes)
         names = ["prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "entropies", "kept", "row_ids"]
@@ -179,7 +170,7 @@ class ForkReportCallback(RolloutCallback):
         records = gather_object(self._build_records())
         if not records or not self.trainer.is_world_process_zero():
             return
-        try:  # neither a tracker out of reach nor a full disk may cost the run
+        try:  # neither a tracker that does not answer nor a full disk may end the run
             self._write(step, records[: self.max_answers])
         except Exception as error:
             logger.warning(f"The page of step {step} was not made: {error}")
@@ -191,7 +182,7 @@ class ForkReportCallback(RolloutCallback):
         names = ("output_dir", "top_entropy_quantile", "token_selection", "selection_scope")
         settings = {"step": step} | {name: getattr(args, name) for name in names}
         figures: dict[str, Any] = {}
-        with suppress(UserError):  # the plots are an extra
+        with suppress(UserError):  # matplotlib is optional
             require_plots()
             figures = draw_figures(records, summary)
         write_page(path, records, f"Forks at step {step}", settings, summary, figures, self.max_answers)
@@ -199,32 +190,33 @@ class ForkReportCallback(RolloutCallback):
 
     def _build_records(self) -> list[ScoredAnswer]:
         newest = self._newest
-        if newest is None:  # resumed in the middle of a rollout
+        if newest is None:  # the run was resumed in the middle of a rollout
             return []
-        tokenizer = self.trainer._tokenizer
-        texts, size = TokenTexts(tokenizer), self.trainer.num_generations
-        ends = find_eos_token_ids(self.trainer.accelerator.unwrap_model(self.trainer.model), tokenizer)
+        texts = TokenTexts(self.trainer._tokenizer)
+        ends = find_eos_token_ids(self.trainer.accelerator.unwrap_model(self.trainer.model), self.trainer._tokenizer)
         logps = newest.get("old_per_token_logps", torch.full_like(newest["entropies"], math.nan))
-        records = []
-        for row, row_id in enumerate(newest["row_ids"].tolist()):
-            mask = newest["completion_mask"][row].bool()
-            ids, reward = newest["completion_ids"][row][mask], newest["rewards"][row].item()
-            prompt_ids = newest["prompt_ids"][row][newest["prompt_mask"][row].bool()]
-            prompt = newest["prompts"][row]
-            records.append(
-                ScoredAnswer(
-                    prompt_index=row_id // size,
-                    answer_index=row_id % size,
-                    prompt=format_prompt(prompt) if prompt is not None else tokenizer.decode(prompt_ids),
-                    token_ids=ids.numpy(),
-                    tokens=texts.split(ids.tolist()),
-                    entropies=newest["entropies"][row][mask].float().numpy(),
-                    logprobs=logps[row][mask].float().numpy(),
-                    top_tokens=[[] for _ in ids],
-                    top_logprobs=np.zeros((len(ids), 0), np.float32),
-                    reward=None if math.isnan(reward) else reward,
-                    is_truncated=not len(ids) or ids[-1].item() not in ends,
-                    kept=newest["kept"][row][mask].numpy(),
-                )
-            )
-        return records
+        return [self._build_record(newest | {"logps": logps}, row, texts, ends) for row in range(len(logps))]
+
+    def _build_record(self, newest: dict[str, Any], row: int, texts: TokenTexts, ends: list[int]) -> ScoredAnswer:
+        mask, prompt_mask = newest["completion_mask"][row].bool(), newest["prompt_mask"][row].bool()
+        ids, reward, prompt = (
+            newest["completion_ids"][row][mask],
+            newest["rewards"][row].item(),
+            newest["prompts"][row],
+        )
+        prompt_index, answer_index = divmod(newest["row_ids"][row].item(), self.trainer.num_generations)
+        prompt_ids = newest["prompt_ids"][row][prompt_mask]
+        return ScoredAnswer(
+            prompt_index=prompt_index,
+            answer_index=answer_index,
+            prompt=texts.tokenizer.decode(prompt_ids) if prompt is None else format_prompt(prompt),
+            token_ids=ids.numpy(),
+            tokens=texts.split(ids.tolist()),
+            entropies=newest["entropies"][row][mask].float().numpy(),
+            logprobs=newest["logps"][row][mask].float().numpy(),
+            top_tokens=[[] for _ in ids],
+            top_logprobs=np.zeros((len(ids), 0), np.float32),
+            reward=None if math.isnan(reward) else reward,
+            is_truncated=not len(ids) or ids[-1].item() not in ends,
+            kept=newest["kept"][row][mask].numpy(),
+        )

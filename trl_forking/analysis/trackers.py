@@ -1,4 +1,4 @@
-"""What a run's trackers get beside numbers: the page of answers, words, marked text, a distribution."""
+"""Sends the page, words, marked answers and the distribution of entropies to the trackers of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ def log_fork_report(
     trainer: ForkingTrainer, step: int, records: Sequence[ScoredAnswer], summary: dict[str, Any], page: str | Path
 ) -> None:
     """
-    Send a report on the forks to the trackers that a trainer reports to, as the types they have for it.
+    Send a report on the forks to the trackers of a run, in the types of each tracker.
 
-    wandb and trackio get `forking/page` (HTML), `forking/words` and `forking/answers` (tables) and
-    `forking/entropies` (histogram); TensorBoard gets words and answers as text, and the histogram.
+    wandb and trackio get `forking/page` (HTML), `forking/words` and `forking/answers` (tables) and `forking/entropies`
+    (histogram). TensorBoard gets the words and answers as text, and the histogram.
 
     Args:
         trainer ([`~transformers.Trainer`]):
-            Trainer whose `args.report_to` says which.
+            Trainer. Its `args.report_to` names the trackers.
         step (`int`):
             Optimizer step.
         records (sequence of [`ScoredAnswer`]):
@@ -35,7 +35,7 @@ def log_fork_report(
         summary (`dict`):
             Return value of [`summarize`].
         page (`str` or `Path`):
-            HTML file.
+            HTML file of the page.
 
     Example:
     ```python
@@ -66,7 +66,7 @@ def _log_media(
         "forking/entropies": tracker.Histogram(entropies),
         "forking/page": tracker.Html(page.read_text(encoding="utf-8"), inject=False),
     }
-    # As Transformers and TRL do: wandb's own step counts calls, and the optimizer's is a column.
+    # wandb's own step counts calls. Transformers and TRL log the optimizer's step as a column, and so does this.
     tracker.log(media | {"train/global_step": step})
 
 
