@@ -1,10 +1,14 @@
 """Files that are written completely or not at all, and files of JSON lines."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: str | Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
@@ -23,8 +27,8 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[BinaryIO
             open binary file it gets, such as `lambda file: torch.save(state, file)`.
 
     Raises:
-        `OSError`: if the disk is full or the folder can't be written to. The old file is left as it was. Errors of
-            `content` are raised too, with the same guarantee.
+        `OSError`: if the disk is full or the folder can't be written to. The old file is left as it was. Other errors of
+            `content` are raised as they are, with the same guarantee.
 
     Example:
     ```python
@@ -47,9 +51,18 @@ def write_atomically(path: str | Path, content: str | bytes | Callable[[BinaryIO
             else:
                 file.write(content.encode() if isinstance(content, str) else content)
         os.replace(unfinished, path)
-    except BaseException:  # an interruption by the user too
+    except BaseException as error:  # an interruption by the user too
         unfinished.unlink(missing_ok=True)
+        if (cause := _find_full_disk(error)) is not None:
+            raise cause from error
         raise
+
+
+def _find_full_disk(error: BaseException | None) -> OSError | None:
+    """Find the error of a full disk behind an error of another type, such as the RuntimeError of `torch.save`."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in _FULL_DISK):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def read_json_lines(path: str | Path) -> Iterator[dict[str, Any]]:
