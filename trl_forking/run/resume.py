@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ class ResumeMixin(GRPOTrainer):
     """Resumes a run as if it had never been killed, also within a rollout, and refuses half-written checkpoints."""
 
     selector: TokenSelector
+    resumed_at: Sequence[int] = ()
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         checkpoint = resolve_checkpoint(resume_from_checkpoint, self.args.output_dir)
         self.selector.token_counts = TokenCounts()
-        self.resumed_at: list[int] = []
+        self.resumed_at = ()
         return super().train(checkpoint, *args, **kwargs)
 
     def _save_checkpoint(self, model, trial):
@@ -61,7 +63,7 @@ def save_progress(trainer: ForkingTrainer, checkpoint: str) -> None:
         "rollout": None if trainer.is_rollout_trained else trainer._buffered_inputs,
         # The same on every rank, and large: the first one's is enough.
         "token_counts": trainer.selector.token_counts.state_dict() if trainer.accelerator.process_index == 0 else None,
-        "resumed_at": trainer.resumed_at,
+        "resumed_at": list(trainer.resumed_at),
     }
     Path(checkpoint).mkdir(parents=True, exist_ok=True)
     torch.save(progress, _get_path(trainer, checkpoint))

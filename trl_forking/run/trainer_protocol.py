@@ -1,5 +1,6 @@
 """What the rooms around the trainer rely on of it: a list that is checked by types here and against TRL by a test."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from accelerate import Accelerator
@@ -48,7 +49,7 @@ class ForkingTrainer(Protocol):
     _tokenizer: Any
     # Ours
     is_recorded: bool
-    resumed_at: list[int]
+    resumed_at: Sequence[int]
     selector: TokenSelector
 
     @property
