@@ -1,4 +1,4 @@
-"""Imports point one way, files stay small, and importing brings in nothing optional."""
+"""Imports point one way, files and functions stay small, and importing brings in nothing that is not needed."""
 
 import ast
 import os
@@ -8,115 +8,260 @@ from pathlib import Path
 
 import pytest
 
-
-PACKAGE = Path(__file__).parents[2] / "trl_forking"
-# From the bottom up: a module imports only what stands before it.
-LAYERS = [
-    {"quantile", "token_texts", "decoding", "hub_errors"},
-    {"selection", "decoding_vllm", "kept_tokens"},
-    {"metrics", "forking_grpo_config"},
-    {"checks", "entropy_log", "card", "prompt_stream", "rollout_tape"},
-    {"sparse_update", "dynamic_sampling", "progress"},
-    {"run_folder"},
-    {"hub"},
-    {"forking_grpo_trainer"},
-    {"countdown", "arguments", "math_worker"},
-    {"countdown_warm_start", "settings", "math_reward"},
-    {"demo", "launch", "math_problems", "card_command"},
-    {"analysis"},
-    {"fork_page", "trackers"},
-    {"analyze"},
-    {"compare", "fork_report_callback"},
-    {"cli"},
-]
+from helpers.import_graph import find_cycle, find_forbidden, read_imports, read_modules
 
 
-def imported_modules(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("trl_forking")):
-            module = (node.module or "").removeprefix("trl_forking").strip(".")
-            found |= {module} if module else {alias.name for alias in node.names}
-    return found
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "trl_forking"
+MODULES = read_modules(PACKAGE)
+IMPORTS = read_imports(PACKAGE)
+# The parts of the package from the bottom up, and which parts each may import: only parts that stand above it here.
+MAY_IMPORT = {
+    part: set(others.split())
+    for part, others in {
+        "selection": "",
+        "writing": "",
+        "evaluation": "",
+        "rewards": "",
+        "forking_grpo_config": "selection",
+        "run": "selection writing forking_grpo_config",
+        "data": "writing rewards run",
+        "decoding": "selection run",
+        "countdown": "selection evaluation decoding",
+        "update": "forking_grpo_config run",
+        "rollout": "forking_grpo_config run update",
+        "card": "writing forking_grpo_config run",
+        "hub": "run card",
+        "analysis": "selection writing run data decoding update rollout card",
+        "forking_grpo_trainer": "selection forking_grpo_config run update rollout card hub",
+        "__init__": "forking_grpo_config forking_grpo_trainer",
+    }.items()
+}
+MAY_IMPORT["commands"] = set(MAY_IMPORT)
 
 
-def level(module: str) -> int:
-    return next(index for index, layer in enumerate(LAYERS) if module.split(".")[0] in layer)
+# Imports of modules
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
-def test_imports_point_one_way(path):
-    if path.stem in ("__init__", "__main__"):
-        return
-    for module in imported_modules(path) - {"", "__version__"}:
-        assert level(module) < level(path.stem), f"{path.stem} imports {module}"
+def test_the_table_has_one_order_and_every_part():
+    parts = list(MAY_IMPORT)
+    assert all(others <= set(parts[:number]) for number, others in enumerate(MAY_IMPORT.values()))
+    files, folders = PACKAGE.glob("*.py"), {path.parent for path in PACKAGE.glob("*/*.py")}
+    assert set(parts) == {path.stem for path in files} | {path.name for path in folders}
+    above = {part for part, others in MAY_IMPORT.items() if "forking_grpo_trainer" in others}
+    assert above == {"__init__", "commands"}
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "analysis").rglob("*.py")), ids=lambda path: path.stem)
-def test_analysis_stands_without_the_trainer(path):
-    allowed = {
-        "checks",
-        "sparse_update",
-        "metrics",
-        "selection",
-        "token_texts",
-        "arguments",
-        "math_problems",
-        "math_reward",
-    }
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level >= 2 and node.module:
-            is_own = node.level == 2 and path.parent.name == "plots"
-            assert is_own or node.module.split(".")[0] in allowed, f"{path.stem} imports {node.module}"
+def test_imports_point_one_way():
+    assert not find_forbidden(IMPORTS, MAY_IMPORT)
 
 
-@pytest.mark.parametrize("name", ["selection", "quantile", "metrics"])
-def test_pure_modules_import_torch_and_each_other_only(name):
-    for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
+def test_no_module_imports_itself_by_way_of_others():
+    assert not find_cycle(IMPORTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "forbidden"),
+    [
+        ("card/sections.py", "from ..trainer import Trainer", ["made_up.card.sections imports made_up.trainer"]),
+        ("card/deep/table.py", "from ... import trainer", ["made_up.card.deep.table imports made_up.trainer"]),
+        ("card/deep/table.py", "from ..sections import draw", []),
+        ("card/__init__.py", "from . import sections", []),
+        ("trainer.py", "from .card import deep", []),
+        ("run/log.py", "def late():\n    import made_up.trainer", ["made_up.run.log imports made_up.trainer"]),
+        (
+            "run/log.py",
+            "from made_up.card.deep.table import draw",
+            ["made_up.run.log imports made_up.card.deep.table"],
+        ),
+        ("run/log.py", "from .. import __version__", []),
+        ("run/log.py", "from .. import Trainer", ["made_up.run.log imports made_up"]),
+        ("new/part.py", "from ..run import log", ["made_up.new.part imports made_up.run.log"]),
+    ],
+)
+def test_an_import_against_the_order_is_found(tmp_path, file, line, forbidden):
+    may_import = {"run": set(), "card": {"run"}, "trainer": {"run", "card"}, "__init__": {"trainer"}}
+    package = write_package(tmp_path, {file: line})
+    assert find_forbidden(read_imports(package), may_import) == forbidden
+
+
+@pytest.mark.parametrize(
+    ("sources", "cycle"),
+    [
+        ({"run/log.py": "from ..card import deep", "card/deep/__init__.py": "from ...run import log"}, {"run.log", "card.deep"}),
+        ({"run/log.py": "from . import names", "run/names.py": "def late():\n    from .log import x"}, {"run.log", "run.names"}),
+        ({"run/__init__.py": "from ..card import sections", "card/sections.py": "import made_up.run.log"}, {"run", "card.sections"}),
+        ({"run/__init__.py": "from .log import x", "run/log.py": "from .names import x", "run/names.py": ""}, set()),
+    ],
+    ids=["folders", "function", "init", "none"],
+)  # fmt: skip
+def test_a_cycle_is_found(tmp_path, sources, cycle):
+    found = find_cycle(read_imports(write_package(tmp_path, sources)))
+    assert set(found) == {f"made_up.{module}" for module in cycle}
+
+
+def write_package(folder: Path, sources: dict[str, str]) -> Path:
+    files = ("__init__", "trainer", "card/__init__", "card/sections", "card/deep/__init__", "card/deep/table")
+    files += ("run/__init__", "run/log", "new/part")
+    for file in files:
+        path = folder / "made_up" / f"{file}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for file, source in sources.items():
+        (folder / "made_up" / file).write_text(source)
+    return folder / "made_up"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("trl_forking.selection")])
+def test_selection_imports_torch_and_its_own_modules_only(module):
+    for other in IMPORTS[module]:
+        name = other.split(".")[0]
+        assert name in {"torch", *sys.stdlib_module_names} or other.startswith("trl_forking.selection"), other
+
+
+def test_no_test_file_imports_another():
+    tests = ROOT / "tests"
+    files = {path for path in tests.rglob("*.py") if path.parent.name not in ("helpers", "workers")}
+    assert all(path.name.startswith("test_") or path.name == "conftest.py" for path in files), "helpers have a folder"
+    for path in tests.rglob("*.py"):
+        names = find_names(ast.parse(path.read_text()))
+        assert not [name for name in names if name.startswith("test_") or name == "conftest"], path
+
+
+def find_names(tree: ast.Module) -> set[str]:
+    """Return the single words of all that a file imports: `a`, `b` and `c` of `from a.b import c`."""
+    names = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            assert {alias.name for alias in node.names} <= {"torch", "math"}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            assert node.module in ("collections.abc", "fractions")
+            names |= {word for alias in node.names for word in alias.name.split(".")}
+        elif isinstance(node, ast.ImportFrom):
+            # A name taken out of torch's or Transformers' modules is a name like any other.
+            names |= {*(node.module or "").split("."), *(alias.name for alias in node.names)}
+    return names
 
 
-def test_files_stay_small():
-    for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 500, path
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_runs_a_file_of_the_examples(module):
+    """What `examples/` shows is made from the package, never the other way round."""
+    assert not find_ways_to_run_a_file(MODULES[module].read_text())
 
+
+WAYS = {"runpy", "run_path", "spec_from_file_location", "exec_module", "SourceFileLoader", "exec", "execfile"}
+
+
+def find_ways_to_run_a_file(source: str) -> set[str]:
+    tree = ast.parse(source)
+    names = find_names(tree) | {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    }
+    return (names & WAYS) | {text for text in texts if "train_math.py" in text}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import runpy",
+        "from importlib.util import spec_from_file_location",
+        "loader.exec_module(module)",
+        "exec(code)",
+        "command = [python, 'examples/train_math.py']",
+        "path = EXAMPLES / 'train_math.py'",
+    ],
+)
+def test_a_way_to_run_a_file_is_found(source):
+    assert find_ways_to_run_a_file(source)
+    assert not find_ways_to_run_a_file('"""The same as examples/train_math.py."""')
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_stay_small(module):
+    source = MODULES[module].read_text()
+    assert len(source.splitlines()) <= 400
+    assert not [name for name, lines in count_lines(source).items() if lines > 60]
+
+
+def count_lines(source: str) -> dict[str, int]:
+    """Return the number of lines of each function's body, from its first statement after the docstring to its last."""
+    lines = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :]
+            lines[f"{node.name} (line {node.lineno})"] = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+    return lines
+
+
+def test_lines_are_counted_without_the_docstring():
+    source = '''
+class A:
+    def long(
+        self,
+    ):
+        """One.
+
+        Two.
+        """
+        a = (
+            1
+        )
+
+        return a
+
+    def empty(self):
+        """Nothing."""
+'''
+    assert count_lines(source) == {"long (line 3)": 5, "empty (line 16)": 0}
+
+
+# What an import brings in, and what it costs
 
 OPTIONAL = (
-    "peft", "math_verify", "matplotlib", "wordcloud", "deepspeed", "vllm", "trackio", "wandb", "tensorboard", "gguf",
+    "peft", "math_verify", "matplotlib", "deepspeed", "vllm", "trackio", "wandb", "tensorboard", "gguf",
     "pyarrow.parquet",
 )  # fmt: skip
+HEAVY = ("torch", "trl", "transformers", "accelerate", "datasets")
 
 
-def find_imported(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(*(m for m in {OPTIONAL!r} if m in sys.modules))"
-    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+def find_imported(statement: str, names: tuple[str, ...]) -> set[str]:
+    return set(run_python(f"import sys; {statement}; print(*(m for m in {names!r} if m in sys.modules))").split())
+
+
+def run_python(code: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
-    return set(result.stdout.splitlines()[-1].split())
+    return result.stdout.splitlines()[-1]
 
 
+def test_the_command_line_starts_without_torch():
+    assert not find_imported("import trl_forking.commands.main", HEAVY + OPTIONAL)
+    assert find_imported("import trl_forking.commands.main, torch", HEAVY) == {"torch"}  # the comparison can fail
+
+
+@pytest.mark.slow
 def test_import_brings_in_nothing_optional_that_trl_does_not():
-    upstream = find_imported("from trl import GRPOConfig, GRPOTrainer")
-    assert find_imported("import trl_forking, trl_forking.commands.main") <= upstream
-    assert find_imported("import trl_forking, matplotlib") - upstream == {"matplotlib"}  # the comparison can fail
+    upstream = find_imported("from trl import GRPOConfig, GRPOTrainer", OPTIONAL)
+    ours = "from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer"
+    assert find_imported(ours, OPTIONAL) <= upstream
+    assert find_imported(f"{ours}; import matplotlib", OPTIONAL) - upstream == {
+        "matplotlib"
+    }  # the comparison can fail
 
 
+@pytest.mark.slow
 def test_import_costs_a_tenth_of_a_second_at_most():
     """Beyond what `from trl import GRPOTrainer` costs, in CPU time, which other processes do not move."""
     code = (
-        "import time; from trl import GRPOConfig, GRPOTrainer; begin = time.process_time(); import trl_forking; "
-        "print(time.process_time() - begin)"
+        "import time; from trl import GRPOConfig, GRPOTrainer; begin = time.process_time(); "
+        "from trl_forking import ForkingGRPOTrainer; end = time.process_time(); "
+        "import sys; assert 'trl_forking.forking_grpo_trainer' in sys.modules; print(end - begin)"
     )
-    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
-    times = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, env=environment
-            ).stdout.split()[-1]
-        )
-        for _ in range(2)
-    ]
+    times = [float(run_python(code)) for _ in range(2)]
     assert min(times) < 0.1, times
