@@ -1,13 +1,19 @@
-"""The README's first example runs, its commands are tested, its links exist, its table of settings is complete."""
+"""The README's first example and its commands run, its links exist, its table of settings is complete."""
 
 import re
+import runpy
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
 import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from helpers.tiny import build_dataset, build_model, build_tokenizer
 from trl_forking import ForkingGRPOConfig
+from trl_forking.commands.main import main
 
 
 ROOT = Path(__file__).parents[2]
@@ -20,11 +26,7 @@ def find_blocks(language: str) -> list[str]:
 
 def test_first_example_trains(tmp_path, monkeypatch):
     """As printed, but for a model and a dataset from a folder, one step, and the CPU."""
-    model_dir = tmp_path / "model"
-    build_model().save_pretrained(model_dir)
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    tokenizer.save_pretrained(model_dir)
+    model_dir = write_model(tmp_path)
     prompts = [[{"role": "user", "content": prompt}] for prompt in build_dataset()["prompt"]]
     dataset = datasets.Dataset.from_dict({"prompt": prompts, "solution": ["$1$"] * 16})
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: dataset)
@@ -42,23 +44,104 @@ def test_first_example_trains(tmp_path, monkeypatch):
     assert namespace["trainer"].state.global_step == 1
 
 
-def test_every_command_is_run_somewhere():
-    """By a test of this suite or by a workflow; a new command in the README needs a line here."""
-    run_by = {
-        "make demo": "tests/commands/test_demo.py",
-        "make test": ".ci/run",
-        "make quality": ".github/workflows/quality.yml",
-        "pip install": "tests/project/test_packaging.py",
-        "python examples/train_math.py": "tests/commands/test_train_math.py",
-        "accelerate launch --config_file": "tests/project/test_recipes.py",
-        "trl-forking grpo": "tests/commands/test_grpo.py",
-        "trl-forking analyze": "tests/commands/test_analyze.py",
-    }
-    commands = [line.split("#")[0].strip() for block in find_blocks("bash") for line in block.splitlines()]
-    for command in filter(None, commands):
-        runner = next((file for start, file in run_by.items() if command.startswith(start)), None)
-        assert runner, f"no test runs the README's command {command!r}"
-        assert (ROOT / runner).exists()
+def read_commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in find_blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a command as it is printed; what trains or answers gets flags after its own that make it short."""
+    monkeypatch.chdir(ROOT)
+    output = ["--output_dir", str(tmp_path / "out")]
+
+    def run_command(command: str) -> None:
+        match shlex.split(command):
+            case ["make", target]:
+                subprocess.run(["make", "--dry-run", "--always-make", target], capture_output=True, check=True)
+                assert target == "demo" or re.search(rf"make {target}$", read_ci(), flags=re.MULTILINE)
+            case ["pip", "install", requirement]:
+                pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index"]
+                done = subprocess.run([*pip, requirement], capture_output=True, text=True, check=True)
+                assert "does not provide the extra" not in done.stderr
+            case ["trl-forking", "grpo", *flags]:
+                main(["grpo", *flags, *output, *([] if "--dry_run" in flags else ["--max_steps", "1"])])
+            case ["trl-forking", "analyze", *flags]:
+                main(["analyze", *flags, *output, "--num_prompts", "2", "--num_generations", "2"])
+            case ["python", script, *flags]:
+                module = runpy.run_path(script)
+                settings = {"model_name_or_path": write_model(tmp_path), "dataset_name": write_problems(tmp_path)}
+                module["main"]([*flags, *output, *make_flags(settings | ONE_STEP)])
+            case ["accelerate", "launch", *flags]:
+                args, _, _ = _validate_launch_command(launch_command_parser().parse_args(flags))
+                assert args.use_deepspeed and Path(args.training_script).is_file()
+                assert args.training_script_args == ["--config", "my.yaml"]
+            case _:
+                pytest.fail(f"no test runs the README's command {command!r}: add a case here")
+
+    return run_command
+
+
+ONE_STEP = {
+    "max_steps": 1,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 1,
+    "num_generations": 4,
+    "max_completion_length": 8,
+    "soft_overlong_cache": 4,
+    "use_cpu": True,
+    "bf16": False,
+}
+
+
+def make_flags(settings: dict) -> list[str]:
+    return [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+
+
+def write_model(folder: Path) -> Path:
+    """Write a tiny model with a chat template into a folder, and return the folder."""
+    build_model().save_pretrained(folder / "model")
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def write_problems(folder: Path) -> Path:
+    path = folder / "problems.jsonl"
+    path.write_text("".join(f'{{"question": "w{n}", "answer": "1"}}\n' for n in range(3, 8)))
+    return path
+
+
+def read_ci() -> str:
+    files = [ROOT / ".ci" / "run", *(ROOT / ".github" / "workflows").glob("*.yml")]
+    return "\n".join(path.read_text() for path in files)
+
+
+@pytest.mark.parametrize("command", read_commands())
+def test_every_command_runs(run, command):
+    run(command)
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong", "error"),
+    [
+        ("make demo", "make demos", subprocess.CalledProcessError),
+        ("make quality", "make clean", AssertionError),  # a target that neither a test nor a workflow runs
+        ("trl-forking[math]", "trl-forking[maths]", AssertionError),
+        ("grpo --config paper_qwen3_8b", "grpo --config paper_qwen_8b", SystemExit),
+        ("--config paper_qwen3_8b --dry_run", "--config paper_qwen3_8b --dryrun", SystemExit),
+        ("trl-forking analyze", "trl-forking analyse", pytest.fail.Exception),
+        ("analyze --model_name_or_path", "analyze --model", SystemExit),
+        ("python examples/train_math.py", "python examples/train.py", FileNotFoundError),
+        ("accelerate_configs/zero3.yaml", "accelerate_configs/zero4.yaml", FileNotFoundError),
+        ("examples/train_math.py --config my.yaml", "examples/train_math.py my.yaml", AssertionError),
+    ],
+)
+def test_a_wrong_command_is_found(run, part, wrong, error):
+    command = next(command for command in read_commands() if part in command)
+    with pytest.raises(error):
+        run(command.replace(part, wrong))
 
 
 @pytest.mark.parametrize("page", ["README.md", *[f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]])
@@ -69,7 +152,9 @@ def test_local_links_exist(page):
 
 def test_named_tests_exist():
     pages = README + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
-    for file, name in re.findall(r"`(tests/test_\w+\.py)(?:::(\w+))?`", pages):
+    named = re.findall(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`", pages)
+    assert len(named) > 5
+    for file, name in named:
         assert (ROOT / file).exists(), file
         assert not name or f"def {name}(" in (ROOT / file).read_text(), name
 
@@ -78,13 +163,3 @@ def test_table_of_settings_is_complete():
     ours = set(ForkingGRPOConfig.__annotations__) - {"loss_type", "epsilon_high"}
     table = README.split("## What the settings mean")[1].split("Everything else")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == ours
-
-
-def test_metrics_page_names_every_metric():
-    from trl_forking.selection.metrics import PERCENTILES
-
-    page = (ROOT / "docs" / "metrics.md").read_text()
-    names = ["threshold", "kept_fraction", "counted_fraction", "entropy_share", "clip_fraction"]
-    names += ["sampling_rounds", "zero_variance_groups", "informative_groups", "prompts_consumed", "sampled_reward"]
-    names += ["selected_entropy_mean", "dropped_entropy_mean", *(f"_p{p}" for p in PERCENTILES)]
-    assert all(f"{name}`" in page for name in names)
