@@ -84,7 +84,7 @@ def test_equal_base_entropies_are_spread_over_the_bins_regardless_of_their_place
 
 @pytest.mark.parametrize("bin_width", [0, -0.05, 0.3, 2, math.nan])
 def test_a_width_that_does_not_divide_one_is_refused(bin_width):
-    with pytest.raises(ValueError, match="1 over a whole number"):
+    with pytest.raises(ValueError, match="must be 1 divided by a whole number"):
         compute_change_by_bin([np.zeros(3)], [np.zeros(3)], bin_width)
 
 

@@ -180,6 +180,12 @@ def test_what_a_trainer_kept_is_there_where_it_is_known():
     assert [answer["trained"] for answer in data["answers"]] == [False, True]
 
 
+def test_alternatives_are_promised_only_where_they_are_known():
+    bare = replace(make_record(["a"], [0.3]), top_tokens=[[]], top_logprobs=np.zeros((1, 0), np.float32))
+    assert "to see its entropy." in build_report([bare], title="", settings={})
+    assert "to see its entropy and the alternatives." in build_report(make_records(1, 5), title="", settings={})
+
+
 def test_part_of_the_answers_is_named():
     records = make_records(5, 10)
     assert read_data(build_report(records, title="", settings={}, max_answers=5))["partial"] == ""

@@ -1,4 +1,4 @@
-"""Runs a model on prompts and writes down what it answered and how sure it was: a batch is a shard, and can be resumed."""
+"""Lets a model answer prompts, scores the answers and writes both into a folder, from where an interrupted run goes on."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ from .scoring import TokenScores, compute_token_scores
 
 
 Verifier = Callable[[dict[str, Any], str], float | None]
-"""Takes a row of the prompts and an answer without special tokens, and gives a reward, or `None` if it cannot judge."""
+"""Takes a row of the prompts and an answer without special tokens. Returns a reward, or `None` if it cannot tell."""
 
-# What may differ where a collection goes on: it says what wrote the folder first.
+# A collection may go on with other versions: this entry names those that began it.
 _NOT_COMPARED = ("versions",)
 
 
@@ -49,58 +49,58 @@ def collect(
     """
     Let a model answer prompts, score every token of the answers, and write both into a folder.
 
-    The entropies are exact: of softmax(logits / temperature) over the whole vocabulary, whatever `top_p` and `top_k`
-    leave to draw from. Each batch is written when it is done. Called again after a kill, with the same arguments, the
-    function does the batches that are missing, and writes what it would have written without the kill. A finished
-    collection is left as it is.
+    The entropies are those of softmax(logits / temperature) over the whole vocabulary, even if `top_p` and `top_k` leave
+    only a part of it to draw from. The function writes each batch when it is finished. If it was interrupted, call it
+    again with the same arguments: it answers the missing batches, and the result is the same as without the interruption.
+    It leaves a finished collection as it is.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             Causal language model; see [`load_model`].
         prompts (`Sequence`):
             Texts, chats (`list[dict]` of `role` and `content`, for the chat template), or rows (`dict`, as in a
-            [`~datasets.Dataset`]) that hold either as `prompt`; see [`load_prompts`].
+            [`~datasets.Dataset`]) with a text or a chat in the column `prompt`; see [`load_prompts`].
         output_dir (`str` or `Path`):
-            Folder to write `run.json` and `answers/` to; [`read_records`] reads it.
+            Folder to write `run.json` and `answers/` to. [`read_records`] reads it.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model.
         num_generations (`int`, *optional*, defaults to `4`):
-            Answers to each prompt.
+            Number of answers to each prompt.
         max_completion_length (`int`, *optional*, defaults to `256`):
-            Most tokens of an answer.
+            Largest number of tokens of an answer.
         temperature (`float`, *optional*, defaults to `1.0`):
-            Temperature that answers are drawn and scored at; positive.
+            Temperature at which answers are drawn and scored; positive.
         top_p (`float`, *optional*, defaults to `1.0`):
-            Share of the probability that answers are drawn from.
+            Share of the probability from which tokens are drawn.
         top_k (`int`, *optional*, defaults to `0`):
-            Number of tokens that answers are drawn from; 0 for all.
+            Number of most probable tokens from which a token is drawn; 0 for all.
         top_alternatives (`int`, *optional*, defaults to `5`):
-            Number of most probable tokens that are written down at every position.
+            Number of most probable tokens that are recorded at every position.
         batch_size (`int`, *optional*, defaults to `16`):
-            Prompts that are answered at a time, each `num_generations` times. Another size draws other answers.
+            Number of prompts that are answered at a time. With another size the model draws other answers.
         seed (`int`, *optional*, defaults to `42`):
-            Seed of the answers.
+            Seed of the random numbers.
         verifier (`Callable[[dict, str], float | None]`, *optional*):
-            Takes the row of the prompt and an answer without special tokens, and gives the reward; such as
-            [`verify_solution`].
+            Function that takes the row of the prompt and an answer without special tokens and returns the reward, such
+            as [`verify_solution`].
         hes (`bool`, *optional*, defaults to `False`):
             Whether to add the score of [`compute_hes`].
         use_vllm (`bool`, *optional*, defaults to `False`):
-            Whether vLLM draws the answers; the scores come from `model` all the same.
+            Whether vLLM draws the answers. The scores come from `model` in both cases.
         vllm_kwargs (`dict`, *optional*):
-            What else vLLM's `LLM` takes, such as `gpu_memory_utilization` (0.3 by default) and `trust_remote_code`.
+            More arguments of vLLM's `LLM`, such as `gpu_memory_utilization` (0.3 by default) and `trust_remote_code`.
         description (`dict`, *optional*):
-            What else to write into `run.json`, such as where the prompts come from. Names of settings are taken.
+            More entries for `run.json`, such as where the prompts come from. Settings of the same name win.
         overwrite (`bool`, *optional*, defaults to `False`):
-            Whether to begin anew where `output_dir` holds a collection.
+            Whether to remove a collection that `output_dir` already holds.
         disable_tqdm (`bool`, *optional*, defaults to `False`):
-            Whether to show no progress bar.
+            Whether to hide the progress bar.
 
     Returns:
         `Path`: `output_dir`.
 
     Raises:
-        `ValueError`: if the folder holds a collection with other settings, there are no prompts, one is empty, or a
+        `ValueError`: if the folder holds a collection with other settings, there are no prompts, a prompt is empty, or a
             value is out of its range.
 
     Example:
@@ -159,7 +159,7 @@ def _hash(content: bytes) -> str:
 
 
 def _compute_fingerprint(model: Any) -> str:
-    """Compute a number that tells checkpoints under the same name apart, from a few values of every weight."""
+    """Compute a fingerprint from a few values of every weight. It tells checkpoints with the same name apart."""
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
         values = parameter.detach().flatten()[:16].float().cpu().numpy()
@@ -176,7 +176,7 @@ def _list_versions() -> dict[str, str]:
 
 
 def _prepare_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Write the settings, or check that what the folder holds was collected with the same."""
+    """Write the settings, or check that the answers in the folder were collected with the same settings."""
     if overwrite:
         clear_records(folder)
     if not (folder / "run.json").is_file():
@@ -186,7 +186,7 @@ def _prepare_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> 
     wanted = json.loads(json.dumps(settings))
     names = [name for name in {**wanted, **written} if name not in _NOT_COMPARED]
     differing = [name for name in names if written.get(name) != wanted.get(name)]
-    # The number of shards follows from others, and the fingerprints say nothing to a reader who can be told more.
+    # The number of shards follows from other settings, and a reader learns nothing from the fingerprints.
     telling = [name for name in differing if name not in ("num_shards", "prompts", "weights")] or differing
     if differing:
         differences = " and ".join(f"{name} {written.get(name)!r}, not {wanted.get(name)!r}" for name in telling)
@@ -239,7 +239,7 @@ class _Worker:
         prompts = [encode_prompt(row["prompt"], self.tokenizer) for row in rows]
         empty = next((index for index, (_, ids) in enumerate(prompts, first_index) if not ids), None)
         if empty is not None:
-            raise ValueError(f"Prompt {empty} has no tokens: a model needs one at least to go on from.")
+            raise ValueError(f"Prompt {empty} has no tokens: a model needs at least one token to continue.")
         answers = self.sampler.sample([ids for _, ids in prompts], seed)
         places = [(row, answer) for row, group in enumerate(answers) for answer in range(len(group))]
         scores = compute_token_scores(
@@ -286,7 +286,7 @@ class _Worker:
 
 def encode_prompt(prompt: str | list[dict[str, str]], tokenizer: Any) -> tuple[str, list[int]]:
     """
-    Encode a prompt as TRL does: a chat through the chat template, a text as it is.
+    Encode a prompt as TRL does: a chat goes through the chat template, a text is encoded as it is.
 
     Args:
         prompt (`str` or `list[dict]`):
@@ -313,5 +313,5 @@ def encode_prompt(prompt: str | list[dict[str, str]], tokenizer: Any) -> tuple[s
     if tokenizer.chat_template is None:
         raise ValueError("The tokenizer has no chat template: give prompts as text, not as chats.")
     text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-    # The template has written the special tokens already.
+    # The template has already written the special tokens.
     return text, tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -17,10 +17,10 @@ from .statistics import compute_percentiles, to_json_number
 
 def check_same_tokens(entropies_a: Sequence[np.ndarray], entropies_b: Sequence[np.ndarray]) -> None:
     """
-    Check that two lists of answers have as many answers, and these as many tokens.
+    Check that two lists have the same number of answers, and each answer the same number of tokens in both.
 
     Raises:
-        `ValueError`: if they have not, with the first answer that differs.
+        `ValueError`: if not. The message names the first answer that differs.
 
     Example:
     ```python
@@ -41,10 +41,10 @@ def compute_overlap(
     entropies_a: Sequence[np.ndarray], entropies_b: Sequence[np.ndarray], top_entropy_quantile: float = 0.2
 ) -> float:
     r"""
-    Compute the share of one model's fork positions that are the other's too, \\( |F_a \cap F_b| / |F_a| \\).
+    Compute the share of one model's fork positions that are also forks of another model, \\( |F_a \cap F_b| / |F_a| \\).
 
-    Both have exactly \\( \lceil \rho N \rceil \\) forks, so it does not matter whose share it is. Two unrelated models
-    have an overlap of \\( \rho \\) on average.
+    Both models have exactly \\( \lceil \rho N \rceil \\) forks, so the share is the same for both. The overlap of two
+    unrelated models is \\( \rho \\) on average.
 
     Source: the table of overlaps in [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
@@ -52,12 +52,12 @@ def compute_overlap(
         entropies_a (sequence of `np.ndarray` of shape `(T_i,)`):
             Entropies of each answer under one model, in nats.
         entropies_b (sequence of `np.ndarray` of shape `(T_i,)`):
-            Entropies of the same answers under the other.
+            Entropies of the same answers under the other model.
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of forks, \\( \rho \\), a fraction in (0, 1].
 
     Returns:
-        `float`: a fraction, NaN where there are no tokens.
+        `float`: a fraction, NaN if there are no tokens.
 
     Raises:
         `ValueError`: if the answers differ in number or length, the share is not in (0, 1] or an entropy is NaN.
@@ -81,8 +81,8 @@ def compute_change_by_bin(
     r"""
     Compute the mean change of entropy in bins of base entropy that hold equally many tokens each.
 
-    Tokens are sorted by base entropy, lowest first, and cut into \\( 1 / \text{bin\_width} \\) bins. Equal entropies are
-    spread by the rule for ties, not by their place in the text, so that many zeros do not favor the first answers.
+    The function sorts the tokens by base entropy, the lowest first, and cuts them into \\( 1 / \text{bin\_width} \\) bins.
+    The rule for ties orders equal entropies, so that tokens with entropy zero come from all answers alike.
 
     Source: the figure of changes by 5 %-bins in [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
@@ -92,14 +92,14 @@ def compute_change_by_bin(
         entropies (sequence of `np.ndarray` of shape `(T_i,)`):
             Entropies of the same answers under a checkpoint.
         bin_width (`float`, *optional*, defaults to `0.05`):
-            Share of the tokens in a bin; 1 over a whole number.
+            Share of the tokens in a bin: 1 divided by a whole number.
 
     Returns:
-        `list[dict]`: for each bin `from` and `to` (fractions of the tokens), `num_tokens`, `base_entropy` and `change`
+        `list[dict]`: for each bin, `from` and `to` (fractions of the tokens), `num_tokens`, `base_entropy` and `change`
         (means in nats, `None` for a bin without tokens).
 
     Raises:
-        `ValueError`: if the answers differ in number or length, the width does not divide 1 or an entropy is NaN.
+        `ValueError`: if the answers differ in number or length, 1 is no multiple of the width, or an entropy is NaN.
 
     Example:
     ```python
@@ -111,7 +111,7 @@ def compute_change_by_bin(
     check_same_tokens(base_entropies, entropies)
     num_bins = round(1 / bin_width) if 0 < bin_width <= 1 else 0
     if not math.isclose(num_bins * bin_width, 1):
-        raise ValueError(f"bin_width is 1 over a whole number, such as 0.05, but it is {bin_width}.")
+        raise ValueError(f"bin_width must be 1 divided by a whole number, such as 0.05, but it is {bin_width}.")
     base = join_entropies(base_entropies)
     change = join_entropies(entropies) - base
     ranks = np.concatenate([np.zeros(0, dtype=np.int64), *rank_tokens(base_entropies)])
@@ -142,10 +142,10 @@ def compute_percentile_trace(
         checkpoints (sequence of sequences of `np.ndarray` of shape `(T_i,)`):
             For each model the entropies of each answer, in nats.
         percentiles (sequence of `float`, *optional*, defaults to `(50, 80, 95, 99)`):
-            Percentiles from 0 to 100, by nearest rank.
+            Percentiles from 0 to 100, computed by nearest rank.
 
     Returns:
-        `np.ndarray` of shape `(C, P)`: for each of `C` models its percentiles in nats, NaN where there are no tokens.
+        `np.ndarray` of shape `(C, P)`: the percentiles of each of `C` models in nats, NaN if there are no tokens.
 
     Raises:
         `ValueError`: if an entropy is NaN.
@@ -167,7 +167,7 @@ def build_comparison(
     base_name: str = "base",
 ) -> dict[str, Any]:
     r"""
-    Build the tables of `compare`, ready for JSON.
+    Build the tables that `compare` shows, ready for JSON.
 
     Args:
         base (sequence of `np.ndarray` of shape `(T_i,)`):
@@ -182,13 +182,14 @@ def build_comparison(
     Returns:
         `dict`: `top_entropy_quantile`, `num_answers`, `num_tokens`, and three tables, each a list of rows:
 
-        - `overlap`: for each model `checkpoint` (its name), `to_first` and `to_last` (overlap of its forks with the base
-          model's and with the last checkpoint's), `threshold` and `mean_entropy` in nats
-        - `percentiles`: for each model `checkpoint` and the percentiles in nats, as `p50`
-        - `change_by_bin`: the rows of [`compute_change_by_bin`], with the change under each checkpoint by its name
+        - `overlap`: for each model, `checkpoint` (its name), `to_first` and `to_last` (overlap of its forks with those of
+          the base model and of the last checkpoint), `threshold` and `mean_entropy` in nats
+        - `percentiles`: for each model, `checkpoint` and the percentiles in nats, with keys such as `p50`
+        - `change_by_bin`: the rows of [`compute_change_by_bin`], with one column for the change under each checkpoint
 
     Raises:
-        `ValueError`: if there is no checkpoint, one has the base model's name or that of a column, or the answers differ.
+        `ValueError`: if there is no checkpoint, a checkpoint has the name of the base model or of a column, or the answers
+            differ.
 
     Example:
     ```python
@@ -232,10 +233,10 @@ _BIN_COLUMNS = ("from", "to", "num_tokens", "base_entropy")
 
 def check_names(base_name: str, checkpoints: Iterable[str]) -> None:
     """
-    Check that models can be columns of a table.
+    Check that the names of models can be columns of a table.
 
     Raises:
-        `ValueError`: if there is no checkpoint, or one has the base model's name or that of a column.
+        `ValueError`: if there is no checkpoint, or a checkpoint has the name of the base model or of a column.
 
     Example:
     ```python
@@ -244,10 +245,12 @@ def check_names(base_name: str, checkpoints: Iterable[str]) -> None:
     """
     checkpoints = list(checkpoints)
     if not checkpoints:
-        raise ValueError("There is no checkpoint to compare the base model with: give one at least.")
+        raise ValueError("There is no checkpoint to compare the base model with: give at least one.")
     for name in checkpoints:
         if name in (base_name, *_BIN_COLUMNS):
-            raise ValueError(f"A checkpoint cannot be called {name!r}, which the tables use: give it another name.")
+            raise ValueError(
+                f"A checkpoint cannot be called {name!r}, because a column of the tables has this name: give it another name."
+            )
 
 
 def _compute_threshold(entropies: Sequence[np.ndarray], top_entropy_quantile: float) -> float | None:

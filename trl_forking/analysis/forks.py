@@ -1,6 +1,7 @@
-"""Which tokens of a collection are forks: the trainer's rule (`selection.py`) for answers of any length.
+"""Which tokens of a collection are forks: the trainer's rule (`selection/tokens.py`) for answers of any length.
 
-Exactly ceil(rho * N) tokens over all answers, entropies compared on the same grid, ties broken by the same keys.
+The rule marks exactly ceil(rho * N) tokens over all answers. It rounds entropies as the trainer does, and breaks ties by the
+same keys.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def check_share(top_entropy_quantile: float) -> None:
 
 def join_entropies(entropies: Sequence[np.ndarray]) -> np.ndarray:
     """
-    Join the entropies of all answers to one array.
+    Join the entropies of all answers into one array.
 
     Args:
         entropies (sequence of `np.ndarray` of shape `(T_i,)`):
@@ -60,8 +61,8 @@ def rank_tokens(entropies: Sequence[np.ndarray]) -> list[np.ndarray]:
     r"""
     Rank all tokens by entropy, 0 for the highest.
 
-    The forks at any \\( \rho \\) are the tokens whose rank is below \\( \lceil \rho N \rceil \\): the set that
-    `select_tokens` keeps of a rollout batch with these answers in this order, ties included.
+    The forks at any \\( \rho \\) are the tokens whose rank is below \\( \lceil \rho N \rceil \\). `select_tokens` keeps
+    the same set of a rollout batch with these answers in this order, also where entropies are equal.
 
     Args:
         entropies (sequence of `np.ndarray` of shape `(T_i,)`):
@@ -85,7 +86,7 @@ def rank_tokens(entropies: Sequence[np.ndarray]) -> list[np.ndarray]:
     keys = compute_tie_keys(rows, positions).numpy()
     rounded = round_entropies(torch.from_numpy(join_entropies(entropies))).numpy()
     ranks: np.ndarray = np.empty(len(rounded), dtype=np.int64)
-    ranks[np.lexsort((~keys, -rounded))] = np.arange(len(rounded))  # ~ turns the order round and cannot overflow
+    ranks[np.lexsort((~keys, -rounded))] = np.arange(len(rounded))  # ~ reverses the order and cannot overflow
     return np.split(ranks, np.cumsum(lengths)[:-1]) if lengths else []
 
 

@@ -1,4 +1,4 @@
-"""How much a trainer could learn from an answer, as one number: the entropy of its most uncertain tokens."""
+"""A score of how much a model could learn from an answer: the sum of its highest entropies."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ def compute_hes(entropies: np.ndarray, share: float = 0.005) -> float:
     Compute the sum of the highest token entropies of an answer, \\( \sum_{t \in \mathrm{top}_k} H_t \\) with
     \\( k = \lceil s T \rceil \\).
 
-    Source: [HES](https://huggingface.co/papers/2605.22389), as a score of data quality.
+    Source: [HES](https://huggingface.co/papers/2605.22389), which scores the quality of data by it.
 
     Args:
         entropies (`np.ndarray` of shape `(T,)`):
             Entropies of one answer in nats.
         share (`float`, *optional*, defaults to `0.005`):
-            Share of the tokens that is summed, \\( s \\), a fraction in (0, 1]. At the default that is one token of an
-            answer of up to 200.
+            Share of the tokens that the sum is over, \\( s \\), a fraction in (0, 1]. By default it is one token for an
+            answer of up to 200 tokens.
 
     Returns:
         `float`: nats; 0.0 for an answer without tokens.

@@ -1,4 +1,4 @@
-"""A model and its tokenizer from whatever names one: a folder, the Hub, an adapter, a GGUF file."""
+"""Loads a model and its tokenizer from a folder, the Hub, an adapter or a GGUF file."""
 
 import os
 from pathlib import Path
@@ -22,20 +22,21 @@ def load_model(
     Args:
         name_or_path (`str`):
             Folder of a model or of a PEFT adapter, name of either on the Hub, or path of a file that ends in `.gguf`.
-            An adapter is put on the base model that it names, and has that model's tokenizer where it brings none.
+            An adapter names its base model, which is loaded too. If the adapter has no tokenizer, the tokenizer is that
+            of the base model.
         dtype (`str`, *optional*):
-            Type of the weights, such as `"bfloat16"`, or `"auto"` for the one they are stored in. The default is
-            `"float32"` on a CPU and `"auto"` elsewhere.
+            Type of the weights, such as `"bfloat16"`, or `"auto"` for the type in which they are stored. The default is
+            `"float32"` on a CPU and `"auto"` on other devices.
         device (`str`, *optional*):
-            Device to load to. The default is the accelerator, or the CPU where there is none.
+            Device to load to. The default is the accelerator, or the CPU if there is no accelerator.
         trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Whether to run code that a model of the Hub brings along.
+            Whether to run code that comes with a model of the Hub.
 
     Returns:
         `tuple`: [`~transformers.PreTrainedModel`] in evaluation mode and [`~transformers.PreTrainedTokenizerBase`].
 
     Raises:
-        `ValueError`: if there is no such folder or file, or a package that it takes is missing.
+        `ValueError`: if there is no such folder or file, or if a package that the model needs is not installed.
 
     Example:
     ```python
@@ -59,14 +60,16 @@ def load_model(
         folder, kwargs = str(source.parent), kwargs | _read_gguf(source)
     dtype = dtype or ("float32" if torch.device(device).type == "cpu" else "auto")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **kwargs)
-    model.name_or_path = name_or_path  # and not that of an adapter's base model, or of the folder around a file
+    model.name_or_path = (
+        name_or_path  # Transformers sets the name of an adapter's base model, or of the folder of a file
+    )
     kwargs.pop("quantization_config", None)
     return model.to(device).eval(), _load_tokenizer(folder, model, kwargs)
 
 
 def check_model_path(name_or_path: str) -> None:
     """
-    Check that a path of a model leads somewhere; a name of the Hub passes.
+    Check that a model exists if its name is a path. A name of the Hub is not checked.
 
     Raises:
         `ValueError`: if there is no such folder or file.
@@ -103,6 +106,6 @@ def _load_tokenizer(folder: str, model: Any, kwargs: dict[str, Any]) -> "PreTrai
     if adapters and not (Path(folder) / "tokenizer_config.json").is_file():
         try:
             return AutoTokenizer.from_pretrained(folder, **kwargs)
-        except (OSError, ValueError):  # an adapter that was saved without
+        except (OSError, ValueError):  # the adapter was saved without a tokenizer
             folder = next(iter(adapters.values())).base_model_name_or_path
     return AutoTokenizer.from_pretrained(folder, **kwargs)

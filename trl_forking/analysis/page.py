@@ -41,7 +41,7 @@ def require_plots() -> None:
 
 def choose_min_count(records: Sequence[ScoredAnswer], min_count: int | None) -> int:
     """
-    Choose how often a token must occur to be listed: the paper's "more than 100 times", less in a small collection.
+    Choose how often a token must occur to be listed: more than 100 times, as in the paper, or less in a small collection.
 
     Example:
     ```python

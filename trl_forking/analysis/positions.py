@@ -1,4 +1,4 @@
-"""Where a token stands: in which part of its answer, and at which place of its sentence."""
+"""Where a token stands: in which tenth of its answer, and at which place in its sentence."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ NUM_ANSWER_PARTS = 10
 SENTENCE_POSITIONS = ("first", "within", "last", "between", "end")
 
 _SENTENCE_MARKS = tuple(".!?。！？")
-_CLOSING = "\"'”’)]*_"  # may stand behind the mark that ends a sentence
+_CLOSING = "\"'”’)]*_"  # these may follow the mark that ends a sentence
 
 
 def find_answer_parts(num_tokens: int) -> np.ndarray:
@@ -21,7 +21,7 @@ def find_answer_parts(num_tokens: int) -> np.ndarray:
             Length of the answer, \\( T \\).
 
     Returns:
-        `np.ndarray` of shape `(T,)`: 0 for the first tenth; a token that stands in two belongs to the earlier one.
+        `np.ndarray` of shape `(T,)`: 0 for the first tenth. A token that reaches into two tenths belongs to the earlier one.
 
     Example:
     ```python
@@ -36,20 +36,23 @@ def find_sentence_positions(tokens: Sequence[str], is_truncated: bool = False) -
     r"""
     Find where in its sentence each token of an answer stands.
 
-    A sentence ends with a token that holds a line break, or whose last mark is one of `. ! ?` (also full-width) with
-    white space or the end of the answer behind it: "3.14" is not cut, "1. First" is. `"first"` is the first token of a
-    sentence that is more than white space (also where it is the only one), `"last"` the one that ends it, `"within"` any
-    other. `"between"` is white space behind an end, such as the empty line after a full stop. `"end"` is the token that
-    ends an answer, which the model chose to do.
+    A token ends a sentence if it has a line break in it. It also ends a sentence if its last mark is one of `. ! ?` (also
+    full-width) and white space or the end of the answer follows: "3.14" is not cut, "1. First" is.
+
+    - `"first"`: the first token of a sentence that is more than white space, even if it is the only token
+    - `"last"`: the token that ends a sentence
+    - `"within"`: any other token of a sentence
+    - `"between"`: white space after the end of a sentence, such as an empty line
+    - `"end"`: the token by which the model ends its answer
 
     Args:
         tokens (sequence of `str`, `T` long):
-            Text that each token of one answer adds.
+            Text that each token of one answer adds to it.
         is_truncated (`bool`, *optional*, defaults to `False`):
-            Whether the length limit ended the answer, so that no token did.
+            Whether the length limit ended the answer. There is then no token that ends it.
 
     Returns:
-        `list[str]` of length `T`: names out of `SENTENCE_POSITIONS`.
+        `list[str]` of length `T`: names from `SENTENCE_POSITIONS`.
 
     Example:
     ```python
@@ -72,9 +75,9 @@ def find_sentence_positions(tokens: Sequence[str], is_truncated: bool = False) -
 
 
 def _find_following_characters(tokens: Sequence[str]) -> list[str]:
-    """The character behind the visible text of each token; white space behind the last one."""
+    """Find the character that follows the visible text of each token; white space follows the last token."""
     characters, following = [], " "
     for token in reversed(tokens):
         characters.append(" " if token[-1:].isspace() else following)
-        following = token[:1] or following  # a part of a character adds no text
+        following = token[:1] or following  # a token that is a part of a character adds no text
     return characters[::-1]

@@ -1,9 +1,9 @@
-"""What a model answered and how sure it was at every token: in memory, and as a folder of parquet files.
+"""Answers with the entropies of their tokens: in memory, and in a folder of parquet files.
 
     folder/run.json                 settings that the answers come from, and `num_shards`
     folder/answers/00000.parquet    a shard: one row per answer
 
-A file appears under its name when it is complete, so a folder whose writer was killed has shards missing and none broken.
+A file gets its name when it is complete. If the writer is killed, shards may be missing, but none is broken.
 """
 
 import json
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScoredAnswer:
     r"""
-    One answer and what a model thinks of it. `T` tokens, `K` alternatives, `P` tokens of the prompt.
+    One answer, with what a model computed for each of its tokens. It has `T` tokens, `K` alternatives at each of them, and
+    `P` tokens of the prompt.
 
     Args:
         prompt_index (`int`):
-            Row in the data.
+            Number of the prompt in the data, from 0.
         answer_index (`int`):
-            Which of the answers to that prompt, from 0.
+            Number of the answer among the answers to that prompt, from 0.
         prompt (`str`):
-            Prompt as the model got it, after a chat template.
+            Prompt as the model read it, after the chat template.
         token_ids (`np.ndarray` of shape `(T,)`, int32):
-            Tokens of the answer, the one that ends it included.
+            Tokens of the answer. The token that ends the answer is one of them.
         tokens (`list[str]` of length `T`):
-            Text that each token adds; see [`TokenTexts`].
+            Text that each token adds to the answer; see [`TokenTexts`].
         entropies (`np.ndarray` of shape `(T,)`, float32):
             Entropies in nats of softmax(logits / temperature) over the whole vocabulary.
         logprobs (`np.ndarray` of shape `(T,)`, float32):
@@ -46,18 +47,18 @@ class ScoredAnswer:
         top_logprobs (`np.ndarray` of shape `(T, K)`, float32):
             Their log-probabilities.
         prompt_ids (`np.ndarray` of shape `(P,)`, int32, *optional*):
-            Tokens of the prompt, for scoring the answer again.
+            Tokens of the prompt, which are needed to score the answer again.
         reward (`float`, *optional*):
-            What the verifier gave; `None` where there was none.
+            Reward that the verifier gave; `None` without a verifier.
         is_truncated (`bool`, *optional*, defaults to `False`):
             Whether the length limit ended the answer.
         kept (`np.ndarray` of shape `(T,)`, bool, *optional*):
-            Tokens that a trainer kept, where that is known.
+            Which tokens a trainer kept, if the answer comes from a training.
         hes (`float`, *optional*):
             Sum of the highest entropies, see [`compute_hes`].
 
     Raises:
-        `ValueError`: if a field has another number of tokens than `token_ids`.
+        `ValueError`: if the length of a field differs from that of `token_ids`.
 
     Example:
     ```python
@@ -99,12 +100,12 @@ class ScoredAnswer:
 
     @property
     def completion(self) -> str:
-        """Text of the answer, special tokens included."""
+        """Text of the answer, with its special tokens."""
         return "".join(self.tokens)
 
     @property
     def is_correct(self) -> bool | None:
-        """Whether the reward is positive; `None` where no verifier was given."""
+        """Whether the reward is positive; `None` without a verifier."""
         return None if self.reward is None else self.reward > 0
 
 
@@ -138,7 +139,7 @@ def write_settings(folder: str | Path, settings: dict[str, Any]) -> None:
         folder (`str` or `Path`):
             Folder of a collection.
         settings (`dict`):
-            What JSON can hold; `num_shards` (`int`) says how many shards make it complete.
+            Values that JSON can hold. `num_shards` (`int`) is the number of shards of the complete collection.
 
     Example:
     ```python
@@ -155,15 +156,15 @@ def write_settings(folder: str | Path, settings: dict[str, Any]) -> None:
 
 def write_shard(folder: str | Path, shard: int, records: Sequence[ScoredAnswer]) -> None:
     """
-    Write a shard, all of it or nothing.
+    Write a shard, completely or not at all.
 
     Args:
         folder (`str` or `Path`):
-            Folder of a collection, with its settings.
+            Folder of a collection, which has its settings.
         shard (`int`):
             Number of the shard, from 0.
         records (`Sequence[ScoredAnswer]`):
-            Its answers.
+            Answers of the shard.
 
     Example:
     ```python
@@ -189,7 +190,7 @@ def _to_plain(value: Any) -> Any:
 
 def write_records(folder: str | Path, records: Sequence[ScoredAnswer], settings: dict[str, Any] | None = None) -> None:
     """
-    Write a whole collection at once, in place of what the folder held.
+    Write a whole collection at once. An older collection in the folder is removed.
 
     Args:
         folder (`str` or `Path`):
@@ -214,11 +215,11 @@ def write_records(folder: str | Path, records: Sequence[ScoredAnswer], settings:
 
 def clear_records(folder: str | Path) -> None:
     """
-    Remove the settings and shards of a folder, and nothing else in it.
+    Remove the settings and shards of a folder. Other files stay.
 
     Args:
         folder (`str` or `Path`):
-            Folder of a collection, which may not exist.
+            Folder of a collection. It does not have to exist.
 
     Example:
     ```python
@@ -227,7 +228,7 @@ def clear_records(folder: str | Path) -> None:
     ```
     """
     path = Path(folder)
-    # The settings go last: until then a killed clean-up is a collection of theirs with shards missing.
+    # The settings go last: if this is killed, the folder is still a collection, with shards missing.
     shards = [*(path / "answers").glob("[0-9]*"), *(path / "answers").glob("_[0-9]*.partial")]
     for file in (*sorted(shards), path / "run.json"):
         file.unlink(missing_ok=True)
@@ -242,7 +243,7 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
             Folder of a collection.
 
     Returns:
-        `dict`: what `run.json` holds.
+        `dict`: content of `run.json`.
 
     Raises:
         `ValueError`: if there is no collection.
@@ -262,19 +263,19 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no JSON object: collect the answers anew.") from error
+        raise ValueError(f"{path} is no JSON object: collect the answers again.") from error
 
 
 def find_missing_shards(folder: str | Path) -> list[int]:
     """
-    Find the shards that are still to be written.
+    Find the shards that are not written yet.
 
     Args:
         folder (`str` or `Path`):
             Folder of a collection.
 
     Returns:
-        `list[int]`: their numbers; none of a finished collection.
+        `list[int]`: their numbers; empty for a finished collection.
 
     Raises:
         `ValueError`: if there is no collection.
@@ -293,14 +294,14 @@ def find_missing_shards(folder: str | Path) -> list[int]:
 
 def iterate_records(folder: str | Path) -> Iterator[ScoredAnswer]:
     """
-    Read the answers of a finished collection one after the other; one shard is in memory at a time.
+    Read the answers of a finished collection one after the other, with a part of one shard in memory at a time.
 
     Args:
         folder (`str` or `Path`):
             Folder of a collection.
 
     Returns:
-        `Iterator[ScoredAnswer]`: in the order of prompt and answer.
+        `Iterator[ScoredAnswer]`: answers, in the order of their prompts.
 
     Raises:
         `ValueError`: if there is no collection, or shards are missing.
@@ -312,15 +313,15 @@ def iterate_records(folder: str | Path) -> Iterator[ScoredAnswer]:
     >>> next(iterate_records("analysis"))
     Traceback (most recent call last):
         ...
-    ValueError: analysis has 0 of 3 shards: collect with the same settings to go on with it.
+    ValueError: analysis has 0 of 3 shards: collect with the same settings to write the others.
     ```
     """
     missing = find_missing_shards(folder)
     num_shards = int(read_settings(folder).get("num_shards", 0))
     if missing:
         raise ValueError(
-            f"{folder} has {num_shards - len(missing)} of {num_shards} shards: collect with the same settings to go on "
-            "with it."
+            f"{folder} has {num_shards - len(missing)} of {num_shards} shards: collect with the same settings to write "
+            "the others."
         )
     for shard in range(num_shards):
         yield from _read_shard(_get_shard_path(folder, shard))
@@ -330,7 +331,7 @@ def read_records(folder: str | Path) -> list[ScoredAnswer]:
     """
     Read all answers of a finished collection.
 
-    Args, order and errors are those of [`iterate_records`].
+    The arguments, the order and the errors are those of [`iterate_records`].
 
     Returns:
         `list[ScoredAnswer]`.

@@ -1,4 +1,4 @@
-"""The answers of a report as compact JSON: one vocabulary of texts, and base64 arrays over the tokens of all answers."""
+"""The answers of a page as compact JSON: one vocabulary of texts, and base64 arrays over the tokens of all answers."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from .forks import rank_tokens
 from .records import ScoredAnswer
 
 
-# Nats at which the next darker shade begins: the same on every page, so that pages can be compared.
+# Entropies (nats) at which the next darker shade begins. They are the same on every page, so that pages can be compared.
 SHADE_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3)
 
 _UNKNOWN = 0xFFFF
@@ -22,14 +22,14 @@ _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 def dump_json(value: Any) -> str:
     """
-    Write JSON that no HTML parser can take for markup and that UTF-8 can hold.
+    Write JSON that UTF-8 can hold and that an HTML parser does not read as markup.
 
     Args:
         value (`Any`):
-            What JSON can hold; NaN is none of it.
+            A value that JSON can hold. NaN is not allowed.
 
     Returns:
-        `str`: JSON without `<`, `>`, `&`, the two line separators of JavaScript and lone surrogates.
+        `str`: JSON without `<`, `>`, `&`, lone surrogates and the two line separators of JavaScript.
 
     Example:
     ```python
@@ -43,10 +43,10 @@ def dump_json(value: Any) -> str:
 
 def build_report_data(records: Sequence[ScoredAnswer]) -> dict[str, Any]:
     """
-    Build the part of a report's data that holds the answers.
+    Build the part of a page's data that holds the answers.
 
-    Entropies are exact (float32), and the order by entropy is [`rank_tokens`]'s; log-probabilities are in whole
-    thousandths of a nat.
+    Entropies are exact (float32), and their order is that of [`rank_tokens`]. Log-probabilities are in whole thousandths
+    of a nat.
 
     Args:
         records (sequence of [`ScoredAnswer`]):
@@ -135,9 +135,9 @@ def _pad_alternatives(record: ScoredAnswer, num_alternatives: int) -> np.ndarray
 
 
 def _find_drawn(record: ScoredAnswer, num_alternatives: int) -> np.ndarray:
-    """Place of the drawn token among the alternatives, 255 where it is none of them."""
-    # A record has no ids of the alternatives, and a part of a character has another text there than in the answer:
-    # the probability tells which one was drawn, and the text decides where two are equally probable.
+    """Find the place of the drawn token among the alternatives; 255 if it is none of them."""
+    # A record has no ids of the alternatives, and the text of a part of a character differs from the text in the answer.
+    # So the probability tells which alternative was drawn. The text decides between two that are equally probable.
     is_equal = np.isclose(_pad_alternatives(record, num_alternatives), np.asarray(record.logprobs)[:, None], 0, 1e-6)
     places = np.where(is_equal.any(1), is_equal.argmax(1), 255) if num_alternatives else np.full(len(is_equal), 255)
     for row in np.flatnonzero(is_equal.sum(1) > 1):

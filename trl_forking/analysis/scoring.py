@@ -1,12 +1,11 @@
-"""Entropies, log-probabilities and alternatives of given answers, without logits for more than a few positions at once.
+"""Entropies, log-probabilities and alternatives of given answers, with the logits of only a few positions in memory.
 
-The model runs once over prompt and answer, and a hook on its backbone takes the hidden states. Then it runs on a single
-token for every chunk of positions, and the hook puts the chunk's hidden states in place of that token's: what follows
-the backbone (projection, bias, scale, soft-capping) is the model's own, whatever its architecture. A key-value cache
-in its place would be exact for attention alone: recurrent and linear layers go on from a cache one token at a time.
+The model runs once over prompt and answer, and a hook on its backbone takes the hidden states. Then the model runs on a
+single token for each chunk of positions, and the hook replaces the hidden state of this token by those of the chunk. So
+everything after the backbone (projection, bias, scale, soft-capping) is the model's own code, for any architecture. A
+key-value cache would be exact for attention only: recurrent and linear layers read a cache one token at a time.
 
-Answers are padded on the right, where no token of a causal model sees the padding, so a batch changes nothing but the
-last bits.
+The padding is on the right, where no token of a causal model sees it. A batch therefore changes only the last bits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,20 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..run.checks import find_backbone, get_causal_model
+from ..run.model_parts import find_backbone, get_causal_model
 from ..update.sparse_update import depends_on_length
 
 
-# Numbers in a chunk of logits: 128 MiB in fp32, of which up to four copies exist at a time.
+# Numbers in a chunk of logits: 128 MiB in fp32. Up to four copies exist at a time.
 _LOGITS_PER_CHUNK = 2**25
-# Tokens, with padding, that run through the backbone at once; a longer answer runs alone.
+# Tokens, with padding, that run through the backbone at once. A longer answer runs alone.
 _TOKENS_PER_BATCH = 2**13
 
 
 @dataclass(frozen=True, eq=False)
 class TokenScores:
     """
-    What a model thinks of one answer. `T` tokens, `K` alternatives.
+    Scores of one answer under a model, with `T` tokens and `K` alternatives at each of them.
 
     Args:
         entropies (`np.ndarray` of shape `(T,)`, float32):
@@ -56,10 +55,10 @@ def compute_token_scores(
     top_alternatives: int = 0,
 ) -> list[TokenScores]:
     r"""
-    Compute the entropy of every token of given answers, and how probable the token and its alternatives were.
+    Compute the entropy at every token of given answers, and the log-probabilities of the token and its alternatives.
 
-    \\( H_t = -\sum_j p_{t,j} \log p_{t,j}, \; p_t = \mathrm{softmax}(z_t / T) \\) over the whole vocabulary, in fp32 from
-    whatever type the logits have, and without dropout.
+    \\( H_t = -\sum_j p_{t,j} \log p_{t,j}, \; p_t = \mathrm{softmax}(z_t / T) \\) over the whole vocabulary. The function
+    computes it in fp32, whatever type the logits have, and without dropout.
 
     Source: section 3 of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
@@ -67,20 +66,20 @@ def compute_token_scores(
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             Causal language model.
         prompt_ids (`Sequence[Sequence[int]]`):
-            Tokens of the prompt of each answer, at least one, without padding.
+            Tokens of the prompt of each answer, without padding. Each prompt has at least one token.
         completion_ids (`Sequence[Sequence[int]]`):
-            Tokens of each answer, without padding; any number.
+            Tokens of each answer, without padding. An answer may have no tokens.
         temperature (`float`, *optional*, defaults to `1.0`):
             Temperature of the softmax, \\( T \\).
         top_alternatives (`int`, *optional*, defaults to `0`):
             Number of most probable tokens to return, \\( K \\); at most the whole vocabulary.
 
     Returns:
-        `list[TokenScores]`: one per answer, in the order given.
+        `list[TokenScores]`: the scores of each answer, in the order of the answers.
 
     Raises:
-        `ValueError`: if a prompt is empty, the temperature is not positive, an entropy is NaN, or the hidden states
-            of the model's backbone cannot be had.
+        `ValueError`: if a prompt is empty, the temperature is not positive, an entropy is NaN, or the model does not give
+            access to the hidden states of its backbone.
 
     Example:
     ```python
@@ -97,7 +96,9 @@ def compute_token_scores(
         raise ValueError(f"temperature must be positive, but it is {temperature}: an argmax has no entropy.")
     for index, prompt in enumerate(prompt_ids):
         if not len(prompt):
-            raise ValueError(f"Prompt {index} has no tokens: the first token of its answer follows nothing.")
+            raise ValueError(
+                f"Prompt {index} has no tokens, so the first token of its answer has no distribution: give at least one token."
+            )
     scores: dict[int, TokenScores] = {}
     was_training = model.training
     model.eval()
@@ -113,16 +114,18 @@ def compute_token_scores(
     for index, score in sorted(scores.items()):
         if np.isnan(score.entropies).any():
             position = int(np.isnan(score.entropies).argmax())
-            raise ValueError(f"The entropy of answer {index}, position {position} is NaN: so are the model's logits.")
+            raise ValueError(
+                f"The entropy of answer {index}, position {position} is NaN, because the model's logits are NaN."
+            )
     return [scores[index] for index in range(len(completion_ids))]
 
 
 def _make_batches(
     model: Any, prompt_ids: Sequence[Sequence[int]], completion_ids: Sequence[Sequence[int]]
 ) -> Iterator[list[int]]:
-    """Put answers of about the same length together, as many as fit."""
+    """Put answers of similar length together, as many as fit."""
     lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, completion_ids, strict=True)]
-    # Such a model would score an answer by the longest of its batch.
+    # The scores of such a model depend on the longest answer of the batch.
     one_by_one = depends_on_length(get_causal_model(model).config)
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -135,7 +138,7 @@ def _make_batches(
 
 
 class _HiddenStates:
-    """Takes the hidden states out of a forward call, or puts others in."""
+    """Takes the hidden states out of a forward call, or puts others in their place."""
 
     def __init__(self) -> None:
         self.taken: torch.Tensor | None = None
@@ -144,7 +147,9 @@ class _HiddenStates:
     def exchange(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
         if self.given is None:
             self.taken = output.last_hidden_state
-            output.last_hidden_state = self.taken[:1, :1]  # one position to project, where all would not fit
+            output.last_hidden_state = self.taken[
+                :1, :1
+            ]  # the head projects one position: for all of them the memory would not suffice
         else:
             output.last_hidden_state = self.given
         return output
@@ -177,7 +182,9 @@ def _find_backbone(model: Any) -> torch.nn.Module:
     causal_model = get_causal_model(model)
     backbone = find_backbone(causal_model)
     if backbone is causal_model:
-        raise ValueError(f"{type(causal_model).__name__} has no base model, whose hidden states would be scored.")
+        raise ValueError(
+            f"{type(causal_model).__name__} has no base model that returns hidden states: it cannot be scored."
+        )
     return backbone
 
 
@@ -190,7 +197,7 @@ def _score_chunks(
     temperature: float,
     top_alternatives: int,
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    # A mask of ones: the padding on the right is seen by nothing but itself.
+    # The mask is all ones: only padding sees the padding on the right.
     first = model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)
     if states.taken is None or states.taken.shape[:2] != input_ids.shape:
         raise ValueError(f"{type(model).__name__} returns no hidden state for each token: it cannot be scored.")
@@ -199,7 +206,7 @@ def _score_chunks(
     states.taken = None
     size = max(1, _LOGITS_PER_CHUNK // first.logits.size(-1))
     token = input_ids[:1, :1]
-    for start in range(0, max(1, len(hidden)), size):  # of answers without tokens too, so that there are columns
+    for start in range(0, max(1, len(hidden)), size):  # one chunk even without tokens, so that there are columns
         states.given = hidden[start : start + size].unsqueeze(0)
         logits = model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=False).logits.squeeze(0)
         scores = _score_logits(logits, drawn[start : start + size].to(logits.device), temperature, top_alternatives)
@@ -211,12 +218,12 @@ def _score_logits(
 ) -> tuple[torch.Tensor, ...]:
     """Compute (N,) entropies, (N,) log-probabilities, (N, K) tokens and (N, K) log-probabilities, of (N, V) logits."""
     logprobs = logits.float().div_(temperature)
-    # From the largest first: near 0, where the probable tokens are, fp32 is at its finest.
+    # The largest logit becomes 0: fp32 is most precise near 0, where the probable tokens then are.
     logprobs -= logprobs.amax(-1, keepdim=True)
     logprobs -= logprobs.logsumexp(-1, keepdim=True)
     top_logprobs, top_ids = logprobs.topk(min(top_alternatives, logprobs.size(-1)))
     drawn_logprobs = logprobs.gather(1, drawn.unsqueeze(1)).squeeze(1)
-    # An impossible token adds nothing: 0 times a finite number in place of 0 times infinity.
+    # A token with probability 0 adds nothing: 0 times a finite number, and not 0 times infinity.
     logprobs.clamp_(min=torch.finfo(torch.float32).min, max=0.0)
     entropies = -logprobs.exp().mul_(logprobs).sum(-1)
     return entropies, drawn_logprobs, top_ids, top_logprobs

@@ -22,7 +22,7 @@ MIN_COUNT = 101  # the paper lists tokens seen more than 100 times
 
 def compute_percentiles(entropies: np.ndarray, percentiles: Sequence[float] = PERCENTILES) -> np.ndarray:
     r"""
-    Compute percentiles by nearest rank, as the logged metrics do: the smallest entropy that p % do not exceed.
+    Compute percentiles by nearest rank, as the logged metrics do: the smallest entropy that p % of the tokens do not exceed.
 
     Args:
         entropies (`np.ndarray` of shape `(N,)`):
@@ -31,7 +31,7 @@ def compute_percentiles(entropies: np.ndarray, percentiles: Sequence[float] = PE
             Percentiles from 0 (the minimum) to 100.
 
     Returns:
-        `np.ndarray` of shape `(P,)`: values in nats, NaN where there are no tokens.
+        `np.ndarray` of shape `(P,)`: values in nats, NaN if there are no tokens.
 
     Example:
     ```python
@@ -53,10 +53,10 @@ def compute_share_below(entropies: np.ndarray, nats: float = NEAR_ZERO) -> float
         entropies (`np.ndarray` of shape `(N,)`):
             Entropies in nats.
         nats (`float`, *optional*, defaults to `0.01`):
-            The value; the paper's Qwen3-8B has 50.64 % of its tokens below 0.01.
+            The value. In the paper, 50.64 % of the tokens of Qwen3-8B are below 0.01.
 
     Returns:
-        `float`: a fraction, NaN where there are no tokens.
+        `float`: a fraction, NaN if there are no tokens.
 
     Example:
     ```python
@@ -78,7 +78,7 @@ def compute_entropy_share(entropies: np.ndarray, top_share: float) -> float:
             Share of the tokens, \\( x \\), a fraction in (0, 1].
 
     Returns:
-        `float`: a fraction, NaN where there is no entropy.
+        `float`: a fraction, NaN if there is no entropy.
 
     Example:
     ```python
@@ -95,23 +95,23 @@ def compute_token_table(
     token_ids: np.ndarray, tokens: Sequence[str], entropies: np.ndarray, min_count: int = MIN_COUNT
 ) -> list[dict[str, Any]]:
     """
-    Compute the mean entropy of every token that occurs often enough, highest first.
+    Compute the mean entropy of every token that occurs often enough, the highest first.
 
-    A token is one entry of the vocabulary: " wait" and "Wait" are two. Its text is the one it most often adds; a token
-    that never completes a character is shown by its number, as "#177".
+    A token is one entry of the vocabulary: " wait" and "Wait" are two tokens. Its text is the text that it adds most often.
+    A token that never completes a character is shown by its number, as "#177".
 
-    Source: the word lists of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939), of tokens seen more than
-    100 times.
+    Source: the lists of words in [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939), which have the tokens
+    that were seen more than 100 times.
 
     Args:
         token_ids (`np.ndarray` of shape `(N,)`):
             Entries of the vocabulary.
         tokens (sequence of `str`, `N` long):
-            Text that each token adds.
+            Text that each token adds to its answer.
         entropies (`np.ndarray` of shape `(N,)`):
-            Entropies in nats, of the positions where the tokens were drawn.
+            Entropies in nats, at the positions where the tokens were drawn.
         min_count (`int`, *optional*, defaults to `101`):
-            How often a token must have been seen at least.
+            Smallest number of times that a token must occur.
 
     Returns:
         `list[dict]`: rows with `token`, `token_id`, `count` and `mean_entropy`.
@@ -152,8 +152,8 @@ def compute_group_table(
             Which tokens are forks.
 
     Returns:
-        `list[dict]`: for each group `group` (its name), `num_tokens`, `mean_entropy` (nats) and `fork_share` (fraction);
-        the last two are `None` for a group without tokens.
+        `list[dict]`: for each group, `group` (its name), `num_tokens`, `mean_entropy` (nats) and `fork_share` (fraction).
+        The last two are `None` for a group without tokens.
 
     Example:
     ```python

@@ -34,7 +34,7 @@ def summarize(
     num_listed_tokens: int = 100,
 ) -> dict[str, Any]:
     r"""
-    Summarize a collection: all figures of `analyze`, ready for JSON.
+    Summarize a collection: all numbers that `analyze` shows, ready for JSON.
 
     Args:
         records (sequence of [`ScoredAnswer`]):
@@ -42,22 +42,23 @@ def summarize(
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of forks, \\( \rho \\), a fraction in (0, 1].
         min_count (`int`, *optional*, defaults to `101`):
-            How often a token must have been seen to be listed; the paper's "more than 100 times".
+            Smallest number of times that a listed token must occur. The default is the paper's "more than 100 times".
         num_listed_tokens (`int`, *optional*, defaults to `100`):
-            Length of the two lists of tokens at most.
+            Largest length of the two lists of tokens.
 
     Returns:
-        `dict`: entropies in nats, shares as fractions, `None` for a number that does not exist.
+        `dict`: entropies are in nats, shares are fractions, and a number that does not exist is `None`.
 
         - `num_prompts`, `num_answers`, `num_truncated`, `num_tokens`, `num_forks`
         - `top_entropy_quantile`; `threshold`, the lowest entropy of a fork; `fork_entropy_share`, the share of all entropy
           that the forks hold
-        - `mean_entropy`; `near_zero_share`, the share of the tokens below `near_zero`; `percentiles`, by `"50"` and so
-          on; `entropy_shares`, the share of all entropy in the top share of the tokens, by `"0.2"` and so on
-        - `min_count`, `num_common_tokens` (seen often enough), `top_tokens` and `bottom_tokens`: rows of
-          [`compute_token_table`], the highest and the lowest mean first; no token is in both
-        - `by_answer_part` (tenths of each answer's length), `by_correctness`, `by_sentence_position`: rows of
-          [`compute_group_table`]; the rows by correctness have `num_answers` too
+        - `mean_entropy`; `near_zero_share`, the share of the tokens below `near_zero`; `percentiles`, with keys such as
+          `"50"`; `entropy_shares`, the share of all entropy that the top share of the tokens holds, with keys such as
+          `"0.2"`
+        - `min_count`; `num_common_tokens`, the number of tokens seen at least that often; `top_tokens` and
+          `bottom_tokens`, rows of [`compute_token_table`] with the highest and the lowest means. No token is in both.
+        - `by_answer_part` (tenths of each answer), `by_correctness`, `by_sentence_position`: rows of
+          [`compute_group_table`]. The rows by correctness also have `num_answers`.
 
     Raises:
         `ValueError`: if the share is not in (0, 1] or an entropy is NaN.
@@ -150,7 +151,7 @@ def _tabulate_sentence_positions(
 
 def describe(summary: dict[str, Any]) -> str:
     """
-    Describe a collection in plain sentences, from its own figures.
+    Describe a collection in a few sentences with its numbers.
 
     Args:
         summary (`dict`):

@@ -1,7 +1,7 @@
-"""The pictures of `analyze` and `compare`: every `plot_*` draws one figure, `save_figure` and `render_svg` keep it.
+"""The pictures of `analyze` and `compare`. Every `plot_*` draws a figure; `save_figure` and `render_svg` write it.
 
-Titles say what the figures show, labels stand beside what they name, and red means forks throughout. No global state of
-matplotlib is used: the figures are plain `Figure` objects.
+The title says what a figure shows, labels stand beside the things that they name, and forks are red in all figures. The
+figures are plain `Figure` objects: nothing here changes the global state of matplotlib.
 """
 
 from .distribution import plot_cumulative_share, plot_entropy_histogram

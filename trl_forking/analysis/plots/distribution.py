@@ -1,4 +1,4 @@
-"""Pictures of one collection: how its entropy is distributed."""
+"""Pictures of the distribution of entropy in one collection."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,9 @@ _NUM_BARS = 60
 
 def plot_entropy_histogram(entropies: np.ndarray, top_entropy_quantile: float = 0.2) -> "Figure":
     r"""
-    Draw the distribution of entropies with a logarithmic axis of counts, forks in red, and the percentile they start at.
+    Draw a histogram of the entropies. Counts have a logarithmic axis, forks are red, and a line marks the threshold.
 
-    The threshold of \\( \rho = 0.2 \\) is the 80th percentile.
+    With \\( \rho = 0.2 \\) the threshold is the 80th percentile.
 
     Source: the histogram of entropies in [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
@@ -43,7 +43,7 @@ def plot_entropy_histogram(entropies: np.ndarray, top_entropy_quantile: float = 
     ```python
     >>> figure = plot_entropy_histogram(np.array([0.0, 0.0, 0.0, 0.5, 2.0]))
     >>> print(figure.get_suptitle())
-    60 % of the tokens are under 0.01 nats; the top 20 % start at 2
+    60 % of the tokens are under 0.01 nats; the top 20 % start at 2 nats
     ```
     """
     if len(entropies) == 0:
@@ -51,7 +51,7 @@ def plot_entropy_histogram(entropies: np.ndarray, top_entropy_quantile: float = 
     forks = select_forks([entropies], top_entropy_quantile)[0]
     threshold = float(entropies[forks].min())
     near_zero, share = format_percent(compute_share_below(entropies)), format_percent(top_entropy_quantile)
-    title = f"{near_zero} of the tokens are under 0.01 nats; the top {share} start at {threshold:.3g}"
+    title = f"{near_zero} of the tokens are under 0.01 nats; the top {share} start at {threshold:.3g} nats"
     figure, axes = create_axes(title, "entropy (nats)", "tokens (logarithmic)")
 
     edges = _find_edges(threshold, float(entropies.max()))
@@ -74,14 +74,14 @@ def plot_entropy_histogram(entropies: np.ndarray, top_entropy_quantile: float = 
 
 
 def _find_edges(threshold: float, highest: float) -> np.ndarray:
-    """Edges of about 60 bars of equal width; the threshold is one of them, so that a bar has one color."""
+    """Find the edges of about 60 bars of equal width. The threshold is an edge, so that each bar has one color."""
     width = max(highest, 1e-3) / _NUM_BARS
     if threshold >= width:
         width = threshold / round(threshold / width)
     edges = width * np.arange(int(highest / width) + 2)
     nearest = int(np.abs(edges - threshold).argmin())
     if abs(edges[nearest] - threshold) < 1e-6 * width:
-        edges[nearest] = threshold  # a multiple of the width can miss it by a rounding error
+        edges[nearest] = threshold  # a multiple of the width can differ from it by a rounding error
     return edges
 
 
@@ -92,7 +92,7 @@ def _no_ticks() -> Any:
 
 
 def _add_beside(axes: "Axes", x: float, text: str, height: float, **style: Any) -> None:
-    """Add a label beside a vertical line, on the side that has room for it."""
+    """Add a label beside a vertical line, on the side with more room."""
     left, right = axes.get_xlim()
     is_right = (x - left) / (right - left) < 0.45
     gap = 0.012 * (right - left)
@@ -102,19 +102,19 @@ def _add_beside(axes: "Axes", x: float, text: str, height: float, **style: Any) 
 
 def plot_cumulative_share(entropies: np.ndarray, top_entropy_quantile: float = 0.2) -> "Figure":
     r"""
-    Draw the share of all entropy that the top x % of the tokens hold.
+    Draw the share of all entropy that the top x % of the tokens hold, over x.
 
     Args:
         entropies (`np.ndarray` of shape `(N,)`):
             Entropies in nats.
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
-            Share of forks, \\( \rho \\), which is marked; a fraction in (0, 1].
+            Share of forks, \\( \rho \\), a fraction in (0, 1]. A point marks it.
 
     Returns:
         [`~matplotlib.figure.Figure`]
 
     Raises:
-        [`NothingToDraw`]: if there are no tokens.
+        [`NothingToDraw`]: if no token has any entropy.
 
     Example:
     ```python
@@ -140,7 +140,7 @@ def plot_cumulative_share(entropies: np.ndarray, top_entropy_quantile: float = 0
     offset, side = (3, "left") if top_entropy_quantile < 0.6 else (-3, "right")
     text = f"{share} of the tokens: {format_percent(held)}"
     add_label(axes, 100 * top_entropy_quantile + offset, 100 * held - 7, text, ha=side, fontweight="bold")
-    add_label(axes, 97, 74, "if all tokens\nwere alike", ha="right", va="top", color=MUTED)
+    add_label(axes, 97, 74, "if all tokens had\nthe same entropy", ha="right", va="top", color=MUTED)
     axes.set_xlim(0, 101)
     axes.set_ylim(0, 103)
     return figure

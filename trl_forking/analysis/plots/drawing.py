@@ -1,4 +1,4 @@
-"""The look of the pictures, and how they become PNG or SVG."""
+"""The style of the pictures, and their PNG and SVG files."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ class NothingToDraw(ValueError):
 
 
 def create_axes(title: str, x_label: str = "", y_label: str = "") -> tuple["Figure", "Axes"]:
-    """Create a figure with a title on the left and one pair of quiet axes."""
+    """Create a figure with a title on the left and one pair of axes without a frame."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE, layout="constrained", facecolor="white")
@@ -74,7 +74,7 @@ def add_note(figure: "Figure", note: str) -> None:
 
 def shorten_name(name: str, length: int = 18) -> str:
     """
-    Shorten a checkpoint's name to its end, which tells it from others.
+    Shorten a checkpoint's name to its end, which tells it from the others.
 
     Example:
     ```python
@@ -103,24 +103,24 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
     b'PNG'
     ```
     """
-    # Without the version of matplotlib, which would make equal pictures unequal files.
+    # The file has no version of matplotlib in it, so that equal pictures are equal files.
     figure.savefig(path, format="png", dpi=200, metadata={"Software": None})
 
 
 def render_svg(figure: "Figure", label: str) -> str:
     """
-    Render a figure as an SVG element that can stand in a page or be an image of its own, light and dark.
+    Render a figure as an SVG element, for a page or as an image of its own, on a light or a dark ground.
 
-    A page that it stands in can set its colors: `--plot-ink`, `--plot-muted`, `--plot-rule`, `--plot-fork`,
-    `--plot-other`, `--plot-accent`, and its `--font`. Without them the colors follow the color scheme around it. Text
-    stays text. Every id begins with a hash of the picture, so that several can stand in one page. There are no scripts,
-    links or outside resources in it.
+    A page can set the colors and the font of an SVG element inside it: `--plot-ink`, `--plot-muted`, `--plot-rule`,
+    `--plot-fork`, `--plot-other`, `--plot-accent` and `--font`. Otherwise the colors follow the color scheme. Text stays
+    text. Every id begins with a hash of the picture, so that one page can hold several pictures. The element has no
+    scripts, no links and nothing from outside.
 
     Args:
         figure ([`~matplotlib.figure.Figure`]):
             Figure of this package.
         label (`str`):
-            What a screen reader says instead of the picture.
+            Text that a screen reader says in place of the picture.
 
     Returns:
         `str`: one `<svg>` element, well-formed XML.
@@ -155,7 +155,7 @@ def render_svg(figure: "Figure", label: str) -> str:
         "style": "max-width: 100%; height: auto; stroke-linejoin: round",
     }
     style = ElementTree.Element("style")
-    style.text = "svg:root { color-scheme: light dark }"  # as an image of its own; in a page the page decides
+    style.text = "svg:root { color-scheme: light dark }"  # for an image of its own; a page sets its own color scheme
     drawing.insert(0, style)
     return ElementTree.tostring(drawing, encoding="unicode")
 
@@ -165,7 +165,7 @@ def _get_name(tag: str) -> str:
 
 
 def _adapt(key: str, value: str, prefix: str) -> str:
-    """Adapt one attribute of matplotlib's SVG: ids get the prefix, colors and fonts become variables."""
+    """Adapt one attribute of matplotlib's SVG: add the prefix to ids, and replace colors and fonts by variables."""
     if key == "id":
         return prefix + value
     if key == "href":

@@ -1,4 +1,4 @@
-"""Pictures of several models on the same answers: how the forks move in training."""
+"""Pictures of several models that scored the same answers. They show how the forks move in training."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_MAX_NAMES = 7  # of checkpoints beside one another
-_MAX_CHARACTERS = 56  # of these names together
-_OVERLAP_COLOURS = {"to_first": FORK, "to_last": ACCENT}
+_MAX_NAMES = 7  # of checkpoints on an axis
+_MAX_CHARACTERS = 56  # of all these names together
+_OVERLAP_COLORS = {"to_first": FORK, "to_last": ACCENT}
 
 
 def plot_percentile_traces(rows: Sequence[Mapping[str, Any]]) -> "Figure":
@@ -29,8 +29,8 @@ def plot_percentile_traces(rows: Sequence[Mapping[str, Any]]) -> "Figure":
 
     Args:
         rows (sequence of `dict`):
-            For each checkpoint `checkpoint` (its name) and percentiles in nats as `p50`: `percentiles` of
-            [`build_comparison`].
+            For each checkpoint, `checkpoint` (its name) and percentiles in nats, with keys such as `p50`: the table
+            `percentiles` of [`build_comparison`].
 
     Returns:
         [`~matplotlib.figure.Figure`]
@@ -55,7 +55,7 @@ def plot_percentile_traces(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         f"{shorten_name(first['checkpoint'])}, {last[key]:.3g} at {shorten_name(last['checkpoint'])}"
     )
     figure, axes = create_axes(title, "", "entropy (nats)")
-    colors = {key: FORK if key == "p80" else ACCENT for key in keys}
+    colors = {key: ACCENT if key == "p80" else MUTED for key in keys}
     _draw_lines(axes, rows, colors)
     axes.set_ylim(bottom=0)
     labels = {key: f"{format_ordinal(float(key[1:]))} percentile: {last[key]:.2g}" for key in keys}
@@ -65,14 +65,14 @@ def plot_percentile_traces(rows: Sequence[Mapping[str, Any]]) -> "Figure":
 
 def plot_overlap(rows: Sequence[Mapping[str, Any]], top_entropy_quantile: float = 0.2) -> "Figure":
     r"""
-    Draw how many of the fork positions each checkpoint shares with the first and with the last model.
+    Draw the share of fork positions that each checkpoint has in common with the first and with the last model.
 
     Args:
         rows (sequence of `dict`):
-            For each checkpoint `checkpoint` (its name), `to_first` and `to_last` (fractions): `overlap` of
+            For each checkpoint, `checkpoint` (its name), `to_first` and `to_last` (fractions): the table `overlap` of
             [`build_comparison`].
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
-            Share of forks, \\( \rho \\), which is also the overlap of unrelated models.
+            Share of forks, \\( \rho \\). It is also the overlap of unrelated models.
 
     Returns:
         [`~matplotlib.figure.Figure`]
@@ -93,17 +93,17 @@ def plot_overlap(rows: Sequence[Mapping[str, Any]], top_entropy_quantile: float 
     first, last = shorten_name(rows[0]["checkpoint"]), shorten_name(rows[-1]["checkpoint"])
     title = f"{format_percent(rows[0]['to_last'])} of the forks at {first} are still forks at {last}"
     figure, axes = create_axes(title, "", "fork positions shared (%)")
-    percents = [dict(row) | {key: 100 * row[key] for key in _OVERLAP_COLOURS} for row in rows]
-    _draw_lines(axes, percents, _OVERLAP_COLOURS)
-    _set_overlap_scale(axes, min(row[key] for row in percents for key in _OVERLAP_COLOURS), top_entropy_quantile)
-    _name_lines(axes, percents[-1], {"to_first": f"with {first}", "to_last": f"with {last}"}, _OVERLAP_COLOURS)
+    percents = [dict(row) | {key: 100 * row[key] for key in _OVERLAP_COLORS} for row in rows]
+    _draw_lines(axes, percents, _OVERLAP_COLORS)
+    _set_overlap_scale(axes, min(row[key] for row in percents for key in _OVERLAP_COLORS), top_entropy_quantile)
+    _name_lines(axes, percents[-1], {"to_first": f"with {first}", "to_last": f"with {last}"}, _OVERLAP_COLORS)
     if len(rows) <= _MAX_NAMES:
         _add_values(axes, percents)
     return figure
 
 
 def _set_overlap_scale(axes: "Axes", lowest: float, top_entropy_quantile: float) -> None:
-    """Show the overlaps there are, and what chance would give."""
+    """Scale the axis to the overlaps, and mark the overlap of unrelated models."""
     bottom = max(0, 10 * int((lowest - 5) // 10))
     span, chance = 100 - bottom, 100 * top_entropy_quantile
     axes.set_ylim(bottom, 100 + 0.06 * span)
@@ -115,7 +115,7 @@ def _set_overlap_scale(axes: "Axes", lowest: float, top_entropy_quantile: float)
 
 
 def _add_values(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the overlaps at their points, the higher above its line, the lower below; a model's with itself is 100."""
+    """Write the overlaps at their points, the higher one above its line. The overlap of a model with itself is left out."""
     values = [(position, "to_first", "to_last") for position in range(1, len(rows))]
     values += [(position, "to_last", "to_first") for position in range(len(rows) - 1)]
     for position, key, other in values:
@@ -124,7 +124,7 @@ def _add_values(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
         style: dict[str, Any] = {
             "ha": "center",
             "va": "bottom" if is_above else "top",
-            "color": _OVERLAP_COLOURS[key],
+            "color": _OVERLAP_COLORS[key],
             "fontsize": 8,
         }
         place = (0, 5 if is_above else -6)
@@ -132,7 +132,7 @@ def _add_values(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw_lines(axes: "Axes", rows: Sequence[Mapping[str, Any]], colors: Mapping[str, str]) -> None:
-    """Draw one line a column over the checkpoints."""
+    """Draw one line for each column, over the checkpoints."""
     positions = list(range(len(rows)))
     marker = "o" if len(rows) <= 20 else None
     for key, color in colors.items():
@@ -146,7 +146,7 @@ def _draw_lines(axes: "Axes", rows: Sequence[Mapping[str, Any]], colors: Mapping
 
 
 def _name_lines(axes: "Axes", last: Mapping[str, Any], labels: Mapping[str, str], colors: Mapping[str, str]) -> None:
-    """Write the labels at the right ends of the lines."""
+    """Write a label at the right end of each line."""
     low, high = axes.get_ylim()
     heights = _spread([last[key] for key in labels], 0.062 * (high - low))
     for (key, label), height in zip(labels.items(), heights, strict=True):
@@ -154,7 +154,7 @@ def _name_lines(axes: "Axes", last: Mapping[str, Any], labels: Mapping[str, str]
 
 
 def _spread(heights: list[float], distance: float) -> list[float]:
-    """Move heights apart, upwards and in their order, so that labels at them do not touch."""
+    """Move heights upwards, without a change of their order, so that labels at these heights do not touch."""
     spread = list(heights)
     order = sorted(range(len(heights)), key=lambda index: heights[index])
     for lower, upper in zip(order, order[1:], strict=False):
@@ -164,15 +164,15 @@ def _spread(heights: list[float], distance: float) -> list[float]:
 
 def plot_change_by_bin(rows: Sequence[Mapping[str, Any]], name: str, top_entropy_quantile: float = 0.2) -> "Figure":
     r"""
-    Draw the mean change of entropy under a checkpoint by base entropy, the bins of the base model's forks in red.
+    Draw the mean change of entropy under a checkpoint, by base entropy. The bins of the base model's forks are red.
 
     Source: the figure of changes by 5 %-bins in [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
     Args:
         rows (sequence of `dict`):
-            `change_by_bin` of [`build_comparison`].
+            Table `change_by_bin` of [`build_comparison`].
         name (`str`):
-            Name of the checkpoint, a column of the rows.
+            Name of the checkpoint, which is a column of the rows.
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of forks, \\( \rho \\), a fraction in (0, 1].
 

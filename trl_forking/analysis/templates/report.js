@@ -102,7 +102,7 @@ function matches(answer) {
   return getLowered(answer).join("").includes(filter.query) || data.prompts[answer.prompt].toLowerCase().includes(filter.query);
 }
 
-// Marks the tokens that hold a part of the text that is searched for.
+// Marks the tokens that have a part of the text that the reader searches for.
 function highlight(answer) {
   if (filter.query === "") return;
   const lowered = getLowered(answer);
@@ -152,11 +152,11 @@ function buildFilters() {
   document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
 }
 
-// The slider. The first share may be no whole per cent: its number of tokens comes from Python.
+// The slider. The first share need not be a whole percentage, so its number of tokens comes from Python.
 
 const NUM_BINS = 40;
 const highest = numTokens ? Math.max(entropies[order[0]], 1e-6) : 1;
-// Most tokens are near zero: on the scale of square roots they do not all fall into the first bin.
+// Most entropies are near zero. On a scale of square roots they do not all fall into the first bin.
 const getBin = (nats) => Math.min(NUM_BINS - 1, Math.floor(Math.sqrt(Math.max(nats, 0) / highest) * NUM_BINS));
 
 function setShare(label, number) {
@@ -207,7 +207,7 @@ function buildLegend() {
   getElement("trained-legend").hidden = trained.length === 0;
 }
 
-// What else there is to read.
+// Facts, settings and tables.
 
 function buildFacts() {
   getElement("lead").textContent = data.lead;

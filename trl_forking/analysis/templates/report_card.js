@@ -1,4 +1,4 @@
-// The card beside a token: what it is, how sure the model was, what else it could have written.
+// The card beside a token: the token, its entropy and probability, and the alternatives.
 
 const card = document.getElementById("card");
 const description = document.getElementById("token-description");
@@ -59,7 +59,7 @@ function fillCard(index) {
     createElement("bdi", { class: `text token shade-${getLevel(entropies[index])}` }, quote(getText(index))),
     createElement("span", { class: isKept ? "state is-kept" : "state" }, isKept ? "kept" : "dropped"),
   );
-  const note = getText(index) === "" ? [createElement("p", { class: "note" }, "Begins a character that a later token completes.")] : [];
+  const note = getText(index) === "" ? [createElement("p", { class: "note" }, "This token begins a character that a later token completes.")] : [];
   card.replaceChildren(head, ...note, createFacts(index), ...createAlternatives(index));
 }
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// What Python wrote: arrays over all tokens of all answers, one answer after the other.
+// Python wrote this data: arrays over all tokens of all answers, one answer after the other.
 const data = JSON.parse(document.getElementById("data").textContent);
 const UNKNOWN = 0xffff;
 const IdArray = data.vocabulary.length > 0xffff ? Uint32Array : Uint16Array;

@@ -1,4 +1,5 @@
-// Tokens as text that cannot hide anything: what has no glyph, or would turn the text round it, gets a mark.
+// Shows tokens so that nothing stays hidden: a character without a glyph, or one that would change the direction of the text
+// around it, gets a mark.
 
 const UNSEEN = "\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ud800-\\udfff";
 const SPLIT_UNSEEN = new RegExp(`([${UNSEEN}])`, "u");
@@ -10,7 +11,7 @@ function nameCharacter(character) {
   return `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-// A mark is drawn by the style sheet, so that selecting and copying an answer gives its own text.
+// The style sheet draws the marks. So a copy of an answer has the answer's own text.
 function createMark(character) {
   if (character === "\n") return createElement("span", { class: "mark", "data-mark": "↵" }, "\n");
   if (character === "\t") return createElement("span", { class: "mark", "data-mark": "⇥" }, "\t");
@@ -40,13 +41,13 @@ function speak(text) {
   return text.trim();
 }
 
-// dir="auto" on the answer itself would look for its first letter again at every token that is added.
+// With dir="auto" on the answer, the browser would look for its first letter again at every new token.
 function getDirection(answer) {
   const texts = Array.from({ length: answer.length }, (_, i) => getText(answer.start + i));
   return createElement("p", { dir: "auto" }, texts.join("")).matches(":dir(rtl)") ? "rtl" : "ltr";
 }
 
-// The tokens on display; an answer's later tokens and the answers behind "Show more" have no element yet.
+// The tokens on display. An answer's later tokens and the answers that are not shown yet have no element.
 
 let elements = new Array(numTokens);
 let numKept = 0;
@@ -63,7 +64,7 @@ function createToken(index) {
   return token;
 }
 
-// Moving the slider touches the tokens between the old and the new number and no others.
+// A move of the slider changes only the tokens between the old and the new number.
 function markKept(number) {
   const isMore = number > numKept;
   const [from, to] = isMore ? [numKept, number] : [number, numKept];
@@ -101,7 +102,7 @@ function createTokenButtons(answer) {
   });
 }
 
-// One token of each answer is in the tab order; arrow keys move it.
+// One token of each answer is in the tab order. The arrow keys change which one.
 
 function makeReachable(answer, token) {
   answer.reachable?.removeAttribute("tabindex");
@@ -117,7 +118,7 @@ function moveTo(index) {
   const answer = data.answers[answerOf[index]];
   if (!elements[index]) showTokens(answer, Math.max(TOKENS_AT_ONCE, index + 1 - answer.start - answer.numShown));
   makeReachable(answer, elements[index]);
-  description.textContent = describeToken(index); // before the focus: a screen reader reads it then
+  description.textContent = describeToken(index); // before the focus moves, because a screen reader then reads it
   elements[index].focus();
 }
 
