@@ -1,4 +1,4 @@
-"""The settings of a run that differ from their defaults, as plain data that can be published."""
+"""The settings of a run that differ from their defaults, as plain data without secrets."""
 
 import dataclasses
 import math
@@ -13,12 +13,12 @@ import torch
 from ..forking_grpo_config import ForkingGRPOConfig
 
 
-# Where a run is written, pushed and watched is no part of what was trained, and no reader could repeat it.
+# These settings say where a run is written, pushed and logged. They do not change what is trained.
 _NOT_OF_TRAINING = re.compile(
     r"(push_to_hub|hub_|report_to|run_name|project$|trackio_|logging_dir|log_level|disable_tqdm|output_dir"
     r"|resume_from_checkpoint|local_rank|ddp_|dry_run|overwrite_output_dir)"
 )
-# Names of settings that no file may have, and what stands before an address.
+# Names of settings that must not be in any file, and a user and password before an address.
 _SECRET = re.compile(r"(^|[_-])(token|secret|password|api_key|key|authorization|cookie)$", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
 
@@ -29,11 +29,11 @@ def find_changed_settings(args: ForkingGRPOConfig) -> dict[str, Any]:
 
     Args:
         args ([`ForkingGRPOConfig`]):
-            Settings of a run. The defaults are those of its class.
+            Settings of a run. They are compared with the defaults of their class.
 
     Returns:
-        `dict[str, Any]`: name and value, in the order of the class; no token, and nothing about where the run is
-        written, pushed and watched. Given to the class again they make the same run.
+        `dict[str, Any]`: names and values, in the order of the class. With them the class makes the same run again. They
+        have no token, and nothing about where the run is written, pushed and logged.
 
     Example:
     ```python
@@ -60,14 +60,14 @@ def _get_default(entry: dataclasses.Field) -> Any:
 
 
 def _is_resolved_default(args: ForkingGRPOConfig, name: str, value: Any) -> bool:
-    """Return whether a value is what `__post_init__` makes of the default, which can't be built anew in a run."""
-    if name == "generation_batch_size":  # follows from the others, and TRL takes only one of the two
+    """Return whether `__post_init__` made the value from the default. Within a run the class cannot be built again."""
+    if name == "generation_batch_size":  # it follows from steps_per_generation, and TRL accepts only one of the two
         return True
     resolved = {
         "bf16": False,
         "dataloader_pin_memory": not args.use_cpu,
         "steps_per_generation": args.gradient_accumulation_steps,
-        "activation_checkpointing": args.gradient_checkpointing,  # the old name, which both versions take
+        "activation_checkpointing": args.gradient_checkpointing,  # the old name, which both versions accept
         "activation_checkpointing_kwargs": args.gradient_checkpointing_kwargs,
         "pad_to_multiple_of": None,
         "debug": [],
@@ -77,7 +77,7 @@ def _is_resolved_default(args: ForkingGRPOConfig, name: str, value: Any) -> bool
 
 def make_plain(value: Any) -> Any:
     """
-    Turn a value into what JSON and YAML know.
+    Turn a value into types of JSON and YAML.
 
     Example:
     ```python
@@ -106,15 +106,15 @@ def make_plain(value: Any) -> Any:
 
 def clean_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """
-    Leave out of settings what must not or need not be published.
+    Remove from settings what must not or need not be published.
 
     Args:
         settings (`dict[str, Any]`):
             Names and plain values.
 
     Returns:
-        `dict[str, Any]`: without tokens and the like, at any depth, and without what says where the run is written,
-        pushed and watched; of an absolute path the last part.
+        `dict[str, Any]`: settings without secrets at any depth, and without those that say where the run is written,
+        pushed and logged. Of an absolute path the last part stays.
 
     Example:
     ```python
@@ -136,7 +136,7 @@ def _shorten_paths(value: Any) -> Any:
 
 def remove_secrets(value: Any) -> Any:
     """
-    Leave out what is named like a secret, at any depth, and user and password of addresses.
+    Remove everything that has the name of a secret, at any depth, and the user and password in addresses.
 
     Example:
     ```python
@@ -153,7 +153,7 @@ def remove_secrets(value: Any) -> Any:
 
 def shorten_path(name: str) -> str:
     """
-    Take the last part of an absolute path, which says nothing about the machine.
+    Take the last part of an absolute path. It says nothing about the machine.
 
     Example:
     ```python

@@ -1,14 +1,14 @@
 """
-Results of evaluations, read from JSON files beside a run, for its card.
+Results of evaluations for the card of a run, from JSON files in its folder.
 
-A file `eval_results*.json` has one result or a list of them:
+A file `eval_results*.json` has one result or a list of results:
 
     {"task": "text-generation", "dataset": "openai/gsm8k", "dataset_name": "GSM8K", "metric": "accuracy",
      "value": 0.412, "interval": [0.385, 0.439], "baseline": 0.371, "baseline_interval": [0.345, 0.397],
      "num_samples": 1319, "settings": {"temperature": 1.0}}
 
-`dataset`, `metric` and `value` are needed, and any other field may be null; intervals are of 95 %, and the baseline is the
-model before training. Files of lm-evaluation-harness are read as well.
+`dataset`, `metric` and `value` are required. Any other field may be null. Intervals are 95 % intervals, and the baseline is
+the model before training. Files of lm-evaluation-harness work too.
 """
 
 import json
@@ -25,7 +25,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    # A whole number of JSON can be longer than any float.
+    # A whole number in JSON can be larger than any float.
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
@@ -38,10 +38,10 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_settings(value: Any) -> bool:
-    return isinstance(value, dict) and not set(value) & set(_OPTIONAL)  # they would take the place of the fields
+    return isinstance(value, dict) and not set(value) & set(_OPTIONAL)  # they would replace the fields
 
 
-_NEEDED = ("dataset", "metric", "value")
+_REQUIRED = ("dataset", "metric", "value")
 _OPTIONAL = ("num_samples", "interval", "baseline", "baseline_interval")
 _TEXT = (_is_text, "texts")
 _NUMBER = (_is_number, "finite numbers")
@@ -63,8 +63,8 @@ def find_evaluation_files(folder: str | Path) -> list[Path]:
             Folder of the run.
 
     Returns:
-        `list[Path]`: files named `eval_results*.json`, without the one that [`~transformers.Trainer.save_metrics`]
-        writes, which has losses and run times.
+        `list[Path]`: files named `eval_results*.json`, without the file of [`~transformers.Trainer.save_metrics`], which
+        has losses and run times.
 
     Example:
     ```python
@@ -82,14 +82,14 @@ def read_evaluation_results(files: Iterable[str | Path]) -> list[EvalResult]:
 
     Args:
         files (`Iterable[str | Path]`):
-            Files in the format above or that of lm-evaluation-harness.
+            Files in the format above or in that of lm-evaluation-harness.
 
     Returns:
-        `list[EvalResult]`: what `model-index` takes; all else is in its `metric_args`.
+        `list[EvalResult]`: results for `model-index`. The optional fields are in `metric_args`.
 
     Raises:
-        `ValueError`: if a file is missing, is no JSON, or has a result without a needed field, with one that is
-            unknown, or with one that is of another kind than is written above.
+        `ValueError`: if a file is missing or is not JSON, or if a result lacks a required field, has an unknown field or
+            has a field of the wrong type.
 
     Example:
     ```python
@@ -101,7 +101,7 @@ def read_evaluation_results(files: Iterable[str | Path]) -> list[EvalResult]:
     ```
     """
     results: list[EvalResult] = []
-    names: dict[str, str] = {}  # the Hub takes one name for a data set
+    names: dict[str, str] = {}  # the Hub accepts one name for a data set only
     for path in map(Path, files):
         content = _read_json(path)
         is_harness = isinstance(content, dict) and isinstance(content.get("results"), dict)
@@ -131,7 +131,7 @@ def _is_of_transformers(content: Any) -> bool:
 def _build_result(entry: Any, path: Path) -> EvalResult:
     if not isinstance(entry, dict):
         raise ValueError(f"{path} must hold a result or a list of results, but one is {entry!r}.")
-    missing = [name for name in _NEEDED if entry.get(name) is None]
+    missing = [name for name in _REQUIRED if entry.get(name) is None]
     unknown = [name for name in entry if name not in _FIELDS]
     if missing or unknown:
         fault = f"no {missing[0]!r}" if missing else f"an unknown field {unknown[0]!r}"

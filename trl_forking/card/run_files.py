@@ -1,57 +1,25 @@
 """
 The files of a run that its card is made from.
 
-`forking_run.json` has the facts, `forking_config.yaml` the settings of the command line that repeat the run. Both are
-pushed with the model and have no token.
+`forking_run.json` has the facts of the run, and `forking_config.yaml` the settings of the command line that repeat it. Both
+are pushed with the model and contain no token.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..writing.files import write_atomically
 from .changed_settings import clean_settings, remove_secrets
 
 
 RECORD_FILE = "forking_run.json"
 CONFIG_FILE = "forking_config.yaml"
+PLOT_FILE = "training.png"
 FORMAT = 1
-"""Version of the record; it changes when an older program could not read it."""
-
-
-def write_whole(path: str | Path, content: str | bytes) -> None:
-    """
-    Write a file as a whole or not at all.
-
-    Args:
-        path (`str` or `Path`):
-            File to write or replace.
-        content (`str` or `bytes`):
-            Its content.
-
-    Raises:
-        `OSError`: if the disk is full or the folder can't be written to; what was there is left as it was.
-
-    Example:
-    ```python
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "README.md"
-    >>> write_whole(path, "text")
-    >>> path.read_text()
-    'text'
-    ```
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"_{path.name}.tmp")  # what begins with _ is never pushed
-    try:
-        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+"""Version of the record. It changes when older versions of the package cannot read the record any more."""
 
 
 def write_record(folder: str | Path, run: dict[str, Any]) -> None:
@@ -62,9 +30,9 @@ def write_record(folder: str | Path, run: dict[str, Any]) -> None:
         folder (`str` or `Path`):
             Folder of the run.
         run (`dict[str, Any]`):
-            What [`~trl_forking.card.run_record.collect_run`] collected.
+            Facts of the run, as [`~trl_forking.card.run_record.collect_run`] collects them.
     """
-    write_whole(Path(folder) / RECORD_FILE, json.dumps(run, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(Path(folder) / RECORD_FILE, json.dumps(run, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
@@ -76,10 +44,10 @@ def read_record(folder: str | Path) -> dict[str, Any]:
             Folder of the run.
 
     Returns:
-        `dict[str, Any]`: what [`~trl_forking.card.run_record.collect_run`] collected.
+        `dict[str, Any]`: facts of the run, as [`~trl_forking.card.run_record.collect_run`] collects them.
 
     Raises:
-        `ValueError`: if the folder or the record is missing, or the record is broken or of a later version.
+        `ValueError`: if the folder or the record is missing, or if the record is broken or has another version.
 
     Example:
     ```python
@@ -94,26 +62,28 @@ def read_record(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{folder}: there is no such folder.")
     if not path.is_file():
         raise ValueError(
-            f"{folder} has no {RECORD_FILE}, so no run of ForkingGRPOTrainer was saved there: name the output_dir of one."
+            f"{folder} has no {RECORD_FILE}, so no run of ForkingGRPOTrainer was saved there: give the output_dir of a run."
         )
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): take it from a copy, or resume the run.") from error
+        raise ValueError(f"{path} cannot be read ({error}): restore it from a copy, or resume the run.") from error
     if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise ValueError(f"{path} is not of this version of trl-forking: make the card with the one that wrote it.")
+        raise ValueError(
+            f"{path} is not of this version of trl-forking: make the card with the version that wrote it."
+        )
     return run
 
 
 def write_config(folder: str | Path, text: str) -> None:
     """
-    Write the settings that repeat a run into its folder, for `--config` and for the card.
+    Write the settings that repeat a run into its folder. `--config` and the card read them.
 
     Args:
         folder (`str` or `Path`):
             Folder of the run.
         text (`str`):
-            YAML, as [`~trl_forking.commands.settings.format_settings`] writes it. Tokens are left out.
+            YAML, as [`~trl_forking.commands.settings.format_settings`] writes it. Tokens are removed.
 
     Example:
     ```python
@@ -126,22 +96,22 @@ def write_config(folder: str | Path, text: str) -> None:
     """
     settings = yaml.safe_load(text) or {}
     kept = remove_secrets(settings)
-    write_whole(Path(folder) / CONFIG_FILE, yaml.safe_dump(kept, sort_keys=False, width=1000, allow_unicode=True))
+    write_atomically(Path(folder) / CONFIG_FILE, yaml.safe_dump(kept, sort_keys=False, width=1000, allow_unicode=True))
 
 
 def read_config(folder: str | Path) -> str | None:
     """
-    Read the settings that repeat a run, as they can be published.
+    Read the settings that repeat a run, without what must not be published.
 
     Args:
         folder (`str` or `Path`):
             Folder of the run.
 
     Returns:
-        `str` or `None`: YAML, or `None` where the run has no such file.
+        `str` or `None`: YAML, or `None` if the run has no such file.
 
     Raises:
-        `ValueError`: if the file is no mapping in YAML.
+        `ValueError`: if the file is not a mapping in YAML.
 
     Example:
     ```python

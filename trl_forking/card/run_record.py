@@ -1,4 +1,4 @@
-"""The facts of a run, as plain data: all that its card needs, without the model. No token, path or row of the data."""
+"""The facts of a run as plain data, from which its card is made. They have no token, absolute path or row of the data."""
 
 import math
 import os
@@ -33,9 +33,9 @@ def collect_run(trainer: ForkingTrainer, earlier: dict[str, Any] | None = None, 
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
-            Trainer at any time. Nothing is exchanged between processes.
+            Trainer, before, during or after training. The processes exchange nothing.
         earlier (`dict[str, Any]`, *optional*):
-            What was recorded before: names that are not given now are taken from it.
+            Earlier record of the run. Names that are not given now are taken from it.
         **names:
             `model_name`, `dataset_name`, `tags` and `example_prompt` as in [`~trl_forking.card.model_card.create_card`].
 
@@ -83,16 +83,16 @@ def collect_run(trainer: ForkingTrainer, earlier: dict[str, Any] | None = None, 
 
 def find_dapo_parts(args: ForkingGRPOConfig, reward_funcs: Iterable[Any]) -> dict[str, bool]:
     """
-    Find which techniques of [DAPO](https://huggingface.co/papers/2503.14476) a run uses.
+    Find the techniques of [DAPO](https://huggingface.co/papers/2503.14476) that a run uses.
 
     Args:
         args ([`ForkingGRPOConfig`]):
             Settings.
         reward_funcs (`Iterable`):
-            Reward functions; that of [`~trl.rewards.get_soft_overlong_punishment`] shapes where its cache is above 0.
+            Reward functions. That of [`~trl.rewards.get_soft_overlong_punishment`] counts if its cache is above 0.
 
     Returns:
-        `dict[str, bool]`: `dynamic sampling`, `clip-higher` and `overlong shaping`.
+        `dict[str, bool]`: for `dynamic sampling`, `clip-higher` and `overlong shaping`, whether it is used.
 
     Example:
     ```python
@@ -115,10 +115,10 @@ def collect_history(log_history: list[dict[str, Any]]) -> dict[str, list]:
 
     Args:
         log_history (`list[dict[str, Any]]`):
-            Of a [`~transformers.TrainerState`]; evaluations and the summary at the end are left out.
+            Logs of a [`~transformers.TrainerState`]. Evaluations and the summary at the end are left out.
 
     Returns:
-        `dict[str, list]`: column `step` and those of the columns that were logged; `None` where a step has no number.
+        `dict[str, list]`: column `step` and the other columns that were logged. A step without a number has `None`.
 
     Example:
     ```python
@@ -137,7 +137,7 @@ def collect_history(log_history: list[dict[str, Any]]) -> dict[str, list]:
 def _hide_folders(names: Any) -> Any:
     if isinstance(names, (list, tuple)):
         return [_hide_folders(name) for name in names]
-    # The dots keep the rest from passing for a name of the Hub.
+    # With the dots the rest is not taken for a name of the Hub.
     return f".../{shorten_path(names)}" if isinstance(names, str) and os.path.isabs(names) else names
 
 
@@ -187,7 +187,7 @@ def _describe_quantization(config: Any) -> str | None:
 
 
 def _find_tags(trainer: ForkingTrainer) -> list[str]:
-    """Find the tags that TRL gives a model too."""
+    """Find the tags that TRL gives a model."""
     tags = ["generated_from_trainer", *trainer._tag_names]
     if hasattr(trainer.model.config, "unsloth_version"):
         tags.append("unsloth")
@@ -208,14 +208,14 @@ def _name_device(device: torch.device) -> str:
 
 
 def _name_tokens(trainer: ForkingTrainer) -> dict[str, Any] | None:
-    """Name the forking tokens; other selections have none."""
+    """List the forking tokens that were kept most often. Other selections have no forking tokens."""
     if not trainer.args.drops_tokens or trainer.args.token_selection != "high_entropy":
         return None
     tokenizer, counts = trainer._tokenizer, trainer.selector.token_counts
 
     def name(token_id: int) -> str:
         text = tokenizer.decode([token_id])
-        # A part of a character has no text of its own.
+        # A token that is a part of a character has no text of its own.
         return text if text and "�" not in text else str(tokenizer.convert_ids_to_tokens(token_id))
 
     rows = [
@@ -228,7 +228,7 @@ def _name_tokens(trainer: ForkingTrainer) -> dict[str, Any] | None:
 def _find_links() -> dict[str, str]:
     from trl.trainer.utils import get_comet_experiment_url, get_trackio_space_url
 
-    wandb = sys.modules.get("wandb")  # a run of it is there only where it was imported
+    wandb = sys.modules.get("wandb")  # without an import there is no run of wandb
     run = getattr(wandb, "run", None)
     links = {
         "Weights & Biases": getattr(run, "url", None),

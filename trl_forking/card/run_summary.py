@@ -1,25 +1,27 @@
-"""What the recorded facts of a run come to in plain sentences."""
+"""A summary of a run in plain sentences."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from ..writing.numbers import format_percent
+
 
 def summarize_run(run: dict[str, Any]) -> str:
     """
-    Say in plain sentences what the figures of a run show.
+    Summarize the figures of a run in plain sentences.
 
     Args:
         run (`dict[str, Any]`):
             Facts of a run, as [`~trl_forking.card.run_record.collect_run`] collects them.
 
     Returns:
-        `str`: sentences about the reward, the groups and the kept tokens, as far as there are figures.
+        `str`: sentences about the reward, the groups and the kept tokens. A sentence without figures is left out.
 
     Example:
     ```python
     >>> run = {"forking": {"top_entropy_quantile": 1.0, "dynamic_sampling": False}}
     >>> summarize_run(run | {"history": {"step": [1, 2], "reward": [0.25, 0.5], "frac_reward_zero_std": [0.5, 0.3]}})
-    'The mean reward in training went from 0.25 at the first step to 0.50 at the last. 40 % of the groups had equal rewards and taught nothing; dynamic_sampling=True would replace them.'
+    'The mean reward in training went from 0.25 at the first step to 0.50 at the last. 40 % of the groups had equal rewards, so training learned nothing from them. dynamic_sampling=True replaces such groups.'
     ```
     """
     history = run["history"]
@@ -34,7 +36,7 @@ def summarize_run(run: dict[str, Any]) -> str:
 
 def compute_mean(values: Sequence[float | None] | None) -> float | None:
     """
-    Compute the mean of the numbers among the values.
+    Compute the mean of the values that are numbers.
 
     Example:
     ```python
@@ -44,23 +46,6 @@ def compute_mean(values: Sequence[float | None] | None) -> float | None:
     """
     numbers = [value for value in values or [] if value is not None]
     return sum(numbers) / len(numbers) if numbers else None
-
-
-def format_share(share: float) -> str:
-    """
-    Write a share as a percentage, and never all or nothing as a rounding of something else.
-
-    Example:
-    ```python
-    >>> format_share(0.414), format_share(0.004), format_share(0.999), format_share(1.0)
-    ('41 %', 'less than 1 %', 'more than 99 %', '100 %')
-    ```
-    """
-    if 0 < share < 0.01:
-        return "less than 1 %"
-    if 0.99 < share < 1:
-        return "more than 99 %"
-    return f"{share:.0%}".replace("%", " %")
 
 
 def _describe_reward(values: Sequence[float | None]) -> str:
@@ -81,31 +66,28 @@ def _describe_zero_variance_groups(history: dict[str, list]) -> str:
     if share is None:
         return ""
     if share == 0:
-        return "No group had equal rewards, so every answer taught something."
-    advice = "; dynamic_sampling=True would replace them" if share >= 0.2 else ""
-    return f"{format_share(share)} of the groups had equal rewards and taught nothing{advice}."
+        return "No group had equal rewards, so training learned from every group."
+    advice = " dynamic_sampling=True replaces such groups." if share >= 0.2 else ""
+    return f"{format_percent(share, digits=2)} of the groups had equal rewards, so training learned nothing from them.{advice}"
 
 
 def _describe_replaced_groups(history: dict[str, list]) -> str:
-    dead, kept = (
-        compute_mean(history.get("forking/zero_variance_groups")),
-        compute_mean(history.get("forking/informative_groups")),
-    )
-    if dead is None or not kept:
+    replaced = compute_mean(history.get("forking/zero_variance_groups"))
+    trained = compute_mean(history.get("forking/informative_groups"))
+    if replaced is None or not trained:
         return ""
     return (
-        f"{format_share(dead)} of the groups had equal rewards and were replaced by answers to fresh prompts, so that "
-        f"{format_share(kept)} of all generated groups were trained."
+        f"{format_percent(replaced, digits=2)} of the generated groups had equal rewards and were replaced by answers to "
+        f"new prompts. {format_percent(trained, digits=2)} of the generated groups were trained."
     )
 
 
 def _describe_selection(forking: dict[str, Any], history: dict[str, list]) -> str:
-    share, kept = (
-        compute_mean(history.get("forking/entropy_share")),
-        compute_mean(history.get("forking/kept_fraction")),
-    )
+    share = compute_mean(history.get("forking/entropy_share"))
+    kept = compute_mean(history.get("forking/kept_fraction"))
     if forking["top_entropy_quantile"] >= 1.0 or share is None or kept is None:
         return ""
     return (
-        f"The trained tokens, {format_share(kept)} of those that counted, held {format_share(share)} of the entropy."
+        f"The kept tokens were {format_percent(kept, digits=2)} of the counted tokens and had "
+        f"{format_percent(share, digits=2)} of their entropy."
     )

@@ -1,4 +1,4 @@
-"""Entropy, threshold and reward of a run over its steps, as one small picture."""
+"""The plot of a card: entropy, threshold and reward over the steps of a run."""
 
 import io
 import math
@@ -7,24 +7,26 @@ from typing import Any
 
 import numpy as np
 
+from ..writing.colors import ACCENT, INK, MUTED, OTHER, REWARD, RULE
 
-_COLOURS = {"entropy": "#7a8194", "threshold": "#c2410c", "reward": "#1d4ed8"}
+
+_COLORS = {"entropy": OTHER, "threshold": ACCENT, "reward": REWARD}
 _MOST_POINTS = 1000
 
 
 def draw_training(history: dict[str, list], resumed_at: Sequence[int] = ()) -> bytes | None:
     r"""
-    Draw entropy and threshold, and beside them the reward, over the steps of a run.
+    Plot the entropy and the threshold, and beside them the reward, over the steps of a run.
 
     Args:
         history (`dict[str, list]`):
-            Columns `step`, `entropy`, `forking/threshold`, `reward` and, with dynamic sampling,
-            `forking/sampled_reward`, which is then the one that is drawn; `None` where a step has no number.
+            Columns `step`, `entropy`, `forking/threshold` and `reward`. With dynamic sampling there is also
+            `forking/sampled_reward`, which is plotted as the reward. A step without a number has `None`.
         resumed_at (`Sequence[int]`, *optional*, defaults to `()`):
-            Steps that the run was resumed at, drawn as dotted lines.
+            Steps at which the run was resumed, plotted as dotted lines.
 
     Returns:
-        `bytes` or `None`: a PNG file of less than 60 kB; `None` without matplotlib, and for less than two steps.
+        `bytes` or `None`: a PNG file of less than 60 kB; `None` without matplotlib or with fewer than two steps.
 
     Example:
     ```python
@@ -52,13 +54,13 @@ def draw_training(history: dict[str, list], resumed_at: Sequence[int] = ()) -> b
     left, right = figure.subplots(1, 2)
     for name, points in found.items():
         _draw(right if name == "reward" else left, name, *points)
-    left.set_title("entropy and threshold, nats", loc="left", fontsize=10)
+    left.set_title("mean entropy and threshold (nats)", loc="left", fontsize=10, color=INK)
     of_all = "of all answers" if history.get("forking/sampled_reward") else "of a rollout"
-    right.set_title(f"mean reward {of_all}", loc="left", fontsize=10)
+    right.set_title(f"mean reward {of_all}", loc="left", fontsize=10, color=INK)
     for axes in (left, right):
         _tidy(axes, resumed_at)
     if left.lines:
-        left.legend(frameon=False, fontsize=9, ncols=2)
+        left.legend(frameon=False, fontsize=9, ncols=2, labelcolor=INK)
         left.set_ylim(bottom=0)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -71,7 +73,7 @@ def draw_training(history: dict[str, list], resumed_at: Sequence[int] = ()) -> b
 def _read_points(steps: list[int], values: list[float | None]) -> tuple[np.ndarray, np.ndarray]:
     pairs = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None and math.isfinite(v)]
     x, y = (np.array(column, dtype=float) for column in zip(*pairs, strict=True)) if pairs else (np.empty(0),) * 2
-    size = math.ceil(len(x) / _MOST_POINTS) or 1  # means of neighbors keep a long run's picture small
+    size = math.ceil(len(x) / _MOST_POINTS) or 1  # means of neighbors keep the file of a long run small
     starts = np.arange(0, len(x), size)
     counts: np.ndarray = np.diff(np.append(starts, len(x)))
     return (np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts) if len(x) else (x, y)
@@ -81,15 +83,15 @@ def _draw(axes: Any, name: str, x: np.ndarray, y: np.ndarray) -> None:
     smooth = smooth_values(y, max(1, len(y) // 20))
     is_noisy = len(y) >= 20
     axes.plot(
-        x, y, color=_COLOURS[name], alpha=0.28 if is_noisy else 1.0, linewidth=1.0, label="" if is_noisy else name
+        x, y, color=_COLORS[name], alpha=0.28 if is_noisy else 1.0, linewidth=1.0, label="" if is_noisy else name
     )
     if is_noisy:
-        axes.plot(x, smooth, color=_COLOURS[name], linewidth=1.8, label=name)
+        axes.plot(x, smooth, color=_COLORS[name], linewidth=1.8, label=name)
 
 
 def smooth_values(values: np.ndarray, reach: int) -> np.ndarray:
     """
-    Average every value with its neighbors; at the ends, with those that there are.
+    Average every value with its neighbors. At the ends there are fewer of them.
 
     Args:
         values (`np.ndarray` of shape `(N,)`):
@@ -114,11 +116,11 @@ def smooth_values(values: np.ndarray, reach: int) -> np.ndarray:
 
 def _tidy(axes: Any, resumed_at: Sequence[int]) -> None:
     for step in resumed_at:
-        axes.axvline(step, color="#9aa0ad", linestyle=":", linewidth=1.2)
-    axes.set_xlabel("step" + (" (dotted: resumed)" if resumed_at else ""), fontsize=9)
-    axes.tick_params(labelsize=8, length=0)
-    axes.grid(axis="y", color="#e6e8ee", linewidth=0.8)
+        axes.axvline(step, color=MUTED, linestyle=":", linewidth=1.2)
+    axes.set_xlabel("step" + (" (dotted: resumed)" if resumed_at else ""), fontsize=9, color=MUTED)
+    axes.tick_params(labelsize=8, length=0, colors=MUTED)
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color("#c5c9d3")
+    axes.spines["bottom"].set_color(OTHER)
