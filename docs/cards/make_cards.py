@@ -18,7 +18,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
-from trl_forking.commands.grpo import load_script
+from trl_forking.commands import train_math
 
 
 CARDS = Path(__file__).parent
@@ -123,7 +123,7 @@ def make_smollm2_lora(folder: str) -> None:
         "report_to": "none",
     }
     flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-    trainer = load_script().main(flags)
+    trainer = train_math.main(flags)
     trainer.create_model_card("smollm2-135m-sums", example_prompt="What is 17 + 25?")
 
 

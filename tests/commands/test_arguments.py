@@ -269,3 +269,52 @@ def test_a_script_ends_with_code_2_and_no_traceback(tmp_path):
     assert done.returncode == 2
     assert "unknown flag --y" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Help
+
+
+@dataclass
+class Percents:
+    share: float = field(default=0.2, metadata={"help": "Keeps 20 % of the tokens (5 %-bins)."})
+    escaped: int = field(default=3, metadata={"help": "Already written for argparse: 50 %% of %(prog)s, %(type)s."})
+    other: bool = field(default=True, metadata={"help": "%s, 100%, %(unknown)s and %d"})
+
+
+@dataclass
+class GroupedPercents:
+    _argument_group_name = "Group"
+    grouped: str | None = field(default=None, metadata={"help": "100 % of a group"})
+
+
+def print_help(parser, flag, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        parser.parse_args_and_config([flag])
+    assert exit_info.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("flag", ["--help", "--help-all"])
+def test_a_percent_sign_in_any_help_text_is_shown(flag, capsys):
+    text = print_help(ForkingParser((Percents, GroupedPercents), prog="tool"), flag, capsys)
+    assert "Keeps 20 % of the tokens (5 %-bins). (default: 0.2)" in text
+    assert "50 % of tool, int. (default: 3)" in text
+    assert "%s, 100%, %(unknown)s and %d (default: True)" in text
+    assert "100 % of a group" in text
+
+
+def test_help_shows_the_groups_and_help_all_every_flag(capsys):
+    groups = {"Tokens": ["share", "escaped"]}
+    parser = ForkingParser(Percents, prog="tool", groups=groups, notes=["A note."], description="What it does.")
+    short, everything = (print_help(parser, flag, capsys) for flag in ("-h", "--help_all"))
+    assert short.startswith("usage: tool [flags] What it does. Tokens --share Keeps 20 % of the tokens")
+    assert "A note." in short and "Already written for argparse: 50 % of" in short
+    assert "--other" not in short and "--other" in everything and "What it does." in everything
+
+
+def test_help_is_no_key_of_a_file(mistake):
+    assert "train.yaml:1: unknown key help_all" in mistake(config="help_all: true")
+
+
+def test_a_mistyped_help_flag_is_corrected(mistake):
+    assert "did you mean --help_all?" in mistake("--help-al")

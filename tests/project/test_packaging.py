@@ -234,7 +234,10 @@ def test_wheel_holds_every_example(wheel):
 def test_installed_wheel_finds_the_recipes(wheel, tmp_path):
     ZipFile(wheel[1]).extractall(tmp_path / "site")
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    code = "from trl_forking import launch; print(launch.find_examples()); launch.run_grpo(['--config', 'cpu_smoke', '--dry_run'])"
+    code = (
+        "from trl_forking.commands import grpo, recipes; print(recipes.find_examples()); "
+        "grpo.run_grpo(['--config', 'cpu_smoke', '--dry_run'])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert f"{tmp_path / 'site' / 'trl_forking' / 'examples'}\n# 16 prompts x 8 answers a rollout" in done.stdout

@@ -15,7 +15,8 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 from safetensors.torch import load_file
 from trl import ModelConfig
 
-from trl_forking.commands.grpo import find_examples, load_script
+from trl_forking.commands.math_arguments import MathArguments, check_arguments, make_parser
+from trl_forking.commands.recipes import find_examples
 from trl_forking.commands.settings import compute_batch, plan_config
 from trl_forking.countdown import ASSETS
 
@@ -33,19 +34,14 @@ CONTROLS = {
 OWN = ["one_24gb_gpu_lora", "one_24gb_gpu_qlora", "one_80gb_gpu", "cpu_smoke"]
 
 
-@pytest.fixture(scope="module")
-def script():
-    return load_script()
-
-
 @pytest.fixture
-def parse(script, tmp_path):
-    """Parse a recipe as the script does, for the number of processes that it names."""
+def parse(tmp_path):
+    """Parse a recipe as a run does, for the number of processes that it names."""
 
     def run(name):
         config_class = plan_config(read(name)["num_processes"])
-        parser = script.make_parser(config_class)
-        assert [*parser.dataclass_types] == [script.MathArguments, config_class, ModelConfig]
+        parser = make_parser(config_class)
+        assert [*parser.dataclass_types] == [MathArguments, config_class, ModelConfig]
         return parser.parse_args_and_config(["--config", str(RECIPES[name]), "--output_dir", str(tmp_path)])
 
     return run
@@ -67,9 +63,9 @@ def test_there_is_a_recipe_for_everything_promised():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_builds_its_config_and_passes_the_checks(name, parse, script):
+def test_every_recipe_builds_its_config_and_passes_the_checks(name, parse):
     script_args, training_args, model_args = parse(name)
-    script.check(script_args, training_args, model_args, name)
+    check_arguments(script_args, training_args, model_args, name)
     assert training_args.world_size == script_args.num_processes
 
 
@@ -422,7 +418,7 @@ def parse_flags(command):
     return dict(re.findall(r"--(\w+) ([^-\s]\S*)", command))
 
 
-def test_slurm_script_starts_trainers_and_a_server_with_flags_that_exist(tmp_path, script):
+def test_slurm_script_starts_trainers_and_a_server_with_flags_that_exist(tmp_path):
     from trl.scripts.vllm_serve import ScriptArguments as ServerArguments
 
     (tmp_path / "out" / "checkpoint-80").mkdir(parents=True)
@@ -439,7 +435,7 @@ def test_slurm_script_starts_trainers_and_a_server_with_flags_that_exist(tmp_pat
     assert (args.num_machines, args.num_processes, args.machine_rank) == (2, 8, 1)
     assert (args.main_process_ip, args.main_process_port) == ("a", 29500)
     assert Path(EXAMPLES.parent / args.config_file).is_file()
-    parser = script.make_parser(plan_config(32))
+    parser = make_parser(plan_config(32))
     script_args, training_args, _ = parser.parse_args_and_config(flags.split())
     assert (training_args.vllm_mode, training_args.vllm_server_host) == ("server", "c")
     assert training_args.output_dir == str(tmp_path / "out")

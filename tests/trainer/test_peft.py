@@ -1,10 +1,8 @@
 """Adapters: only their weights are trained, their gradient is right, and the saved weights are the trained weights."""
 
 import gc
-import runpy
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,12 +12,12 @@ from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quant
 from helpers.tiny import GradientSpy, build_model, build_trainer, compute_gradients, relative_error, roll_out
 from helpers.tiny_multimodal import build_chat_trainer, build_image_dataset, build_vision_model
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+from trl_forking.commands.math_loading import load_model
 
 
 TRL = {"trainer_class": GRPOTrainer, "config_class": GRPOConfig, "epsilon_high": 0.28}
 ONE_BATCH = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1, "sparse_update": False}
 SAMPLED = {"rollout_func": None, "max_completion_length": 6, "max_steps": 2, "learning_rate": 0.1}
-EXAMPLE = Path(__file__).parents[2] / "examples" / "train_math.py"
 pytestmark = [  # what PEFT says of itself
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`"),
     pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`"),
@@ -359,7 +357,7 @@ def test_arguments_of_the_example_become_configurations(tmp_path):
     assert quantization.bnb_4bit_quant_type == "nf4" and quantization.bnb_4bit_compute_dtype == torch.float32
     model_args.model_name_or_path = "some/model"
     training_args = ForkingGRPOConfig(str(tmp_path), use_cpu=True, report_to="none")
-    loaded = runpy.run_path(str(EXAMPLE))["load_model"](None, training_args, model_args)
+    loaded = load_model(None, training_args, model_args)
     assert loaded["model"] == "some/model" and loaded["quantization_config"].to_dict() == quantization.to_dict()
     assert training_args.model_init_kwargs["dtype"] == "float32"
 

@@ -1,4 +1,4 @@
-"""`trl-forking card`: makes the card of a finished run anew, from the files in its folder."""
+"""`trl-forking card`: makes the card of a finished run again, from the files in its folder."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,13 @@ from .arguments import ForkingParser
 @dataclass
 class CardArguments:
     """
-    What `trl-forking card` takes.
+    Which run `trl-forking card` makes the card of.
 
     Parameters:
         folder (`str`, *optional*):
-            Folder of the run; the flag may be left out.
+            Folder of the run. It may stand alone, without the flag, as the first argument.
         eval_results (`list[str]`, *optional*):
-            Evaluation files to put into the folder and the card.
+            Evaluation files to put into the folder and onto the card.
 
     Example:
     ```python
@@ -31,7 +31,7 @@ class CardArguments:
     eval_results: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Evaluation files to put into the folder and the card; those in the folder are in it anyway."
+            "help": "Evaluation files to put into the folder and onto the card; those in the folder are on it anyway."
         },
     )
 
@@ -45,7 +45,7 @@ def run_card(flags: list[str]) -> None:
             The folder and flags.
 
     Raises:
-        `SystemExit`: with code 2 and one sentence if the folder is none of a run, or a file in it is broken.
+        `SystemExit`: with code 2 and one sentence if the folder has no run, or a file in it is broken.
 
     Example:
     ```python
@@ -59,7 +59,11 @@ def run_card(flags: list[str]) -> None:
     if flags and not flags[0].startswith("-"):
         flags = ["--folder", *flags]
     parser = ForkingParser(
-        CardArguments, prog="trl-forking card", usage="trl-forking card FOLDER [--eval_results FILE ...]"
+        CardArguments,
+        prog="trl-forking card",
+        usage="trl-forking card FOLDER [--eval_results FILE ...]",
+        description="Make the model card of a finished run again, from the files in its folder.",
+        groups={"Flags": CardArguments.__annotations__},
     )
     (arguments,) = parser.parse_args_and_config(flags)
     with exit_on_user_error(parser.debug):

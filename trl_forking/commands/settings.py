@@ -1,4 +1,4 @@
-"""What the settings of a run come to: its batch on the processes that there will be, and a file that repeats it."""
+"""What the settings of a run amount to: the batch on its processes, and a YAML file that repeats the run."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from ..run.user_errors import UserError
 
 def plan_config(num_processes: int) -> type[ForkingGRPOConfig]:
     """
-    Make a config class that counts batches for processes that have not been started.
+    Make a config class that computes batch sizes for processes that have not been started.
 
     Args:
         num_processes (`int`):
-            Processes that there will be.
+            Number of processes that will run.
 
     Returns:
-        `type[ForkingGRPOConfig]`: its instances resolve and check batch sizes as TRL will on that many processes.
+        `type[ForkingGRPOConfig]`: its instances resolve and check batch sizes as TRL does on that many processes.
 
     Example:
     ```python
@@ -40,13 +40,13 @@ def plan_config(num_processes: int) -> type[ForkingGRPOConfig]:
 @dataclass(frozen=True)
 class Batch:
     """
-    What the batch sizes of a config come to.
+    The batch of a run, in prompts, answers and steps.
 
     Attributes:
-        prompts_per_rollout (`int`): prompts that are answered before the weights change.
-        answers_per_prompt (`int`): answers to each of them.
-        prompts_per_step (`Fraction`): prompts of an optimizer step; the gradient is taken on all their answers.
-        steps_per_rollout (`Fraction`): optimizer steps that a rollout serves, below 1 if a step takes several.
+        prompts_per_rollout (`int`): prompts of a rollout batch.
+        answers_per_prompt (`int`): answers to each prompt.
+        prompts_per_step (`Fraction`): prompts of an optimizer step.
+        steps_per_rollout (`Fraction`): optimizer steps on a rollout batch, below 1 if a step takes several batches.
 
     Example:
     ```python
@@ -64,7 +64,7 @@ class Batch:
 
 def compute_batch(args: ForkingGRPOConfig) -> Batch:
     """
-    Compute what the batch sizes of a config come to on its number of processes.
+    Compute the batch of a config on its number of processes.
 
     Args:
         args ([`ForkingGRPOConfig`]):
@@ -92,7 +92,7 @@ def compute_batch(args: ForkingGRPOConfig) -> Batch:
 
 def describe_batch(args: ForkingGRPOConfig) -> str:
     """
-    Say in one sentence what the batch sizes of a config come to.
+    Describe the batch of a config in one sentence.
 
     Args:
         args ([`ForkingGRPOConfig`]):
@@ -113,7 +113,7 @@ def describe_batch(args: ForkingGRPOConfig) -> str:
     each = Fraction(args.generation_batch_size, num_processes)
     steps = batch.steps_per_rollout
     return (
-        f"{batch.prompts_per_rollout} prompts x {batch.answers_per_prompt} answers a rollout on "
+        f"{count(batch.prompts_per_rollout, 'prompt')} x {count(batch.answers_per_prompt, 'answer')} a rollout on "
         f"{count(num_processes, 'process', 'processes')} ({each} answers each); "
         + (count(steps, "optimizer step") + " a rollout" if steps >= 1 else f"{1 / steps} rollouts an optimizer step")
         + f", {count(batch.prompts_per_step, 'prompt')} each."
@@ -123,6 +123,17 @@ def describe_batch(args: ForkingGRPOConfig) -> str:
 def count(number: int | Fraction, noun: str, plural: str | None = None) -> str:
     """
     Write a number with its noun.
+
+    Args:
+        number (`int` or `Fraction`):
+            The number.
+        noun (`str`):
+            The noun in the singular.
+        plural (`str`, *optional*):
+            Its plural, where it is not the noun with an `s`.
+
+    Returns:
+        `str`: the number, and the noun in the singular or plural.
 
     Example:
     ```python
@@ -136,18 +147,18 @@ def count(number: int | Fraction, noun: str, plural: str | None = None) -> str:
 
 def check_num_processes(num_processes: int | None, args: ForkingGRPOConfig, source: str) -> None:
     """
-    Check that as many processes run as the batch sizes are meant for.
+    Check that the number of processes that run is the one in the settings.
 
     Args:
         num_processes (`int` or `None`):
-            Processes that the settings name, if they name any.
+            Number of processes in the settings, if they have one.
         args ([`ForkingGRPOConfig`]):
             Settings, resolved for the processes that run.
         source (`str`):
             Where the number was written, for the message.
 
     Raises:
-        [`UserError`]: if other processes run; the message has the batch sizes that would come to the same there.
+        [`UserError`]: if another number runs; the message has the flags that keep the batch on that number.
 
     Example:
     ```python
@@ -170,18 +181,18 @@ def check_num_processes(num_processes: int | None, args: ForkingGRPOConfig, sour
 
 def suggest_batch(args: ForkingGRPOConfig, meant_for: int, num_processes: int) -> str:
     """
-    Suggest the flags that come to the same batch on another number of processes, if there are any.
+    Suggest flags that keep the batch on another number of processes.
 
     Args:
         args ([`ForkingGRPOConfig`]):
             Settings.
         meant_for (`int`):
-            Processes that they are meant for.
+            Number of processes that the settings are made for.
         num_processes (`int`):
-            Processes to come to the same batch on.
+            Number of processes to keep the batch on.
 
     Returns:
-        `str`: the end of a sentence, or nothing if no whole numbers would do.
+        `str`: the end of a sentence, or nothing if the flags would not be whole numbers.
 
     Example:
     ```python
@@ -203,24 +214,26 @@ _ALWAYS_SHOWN = {
     *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"),
     *("num_iterations", *ForkingGRPOConfig.__annotations__),
 }
-# The first follows from the others, and TRL takes only one of the two.
+# TRL refuses generation_batch_size together with steps_per_generation, from which it follows. The file should start the
+# run, and not print it again.
 _NEVER_SHOWN = ("generation_batch_size", "dry_run")
 
 
 def format_settings(*dataclass_instances: Any) -> str:
     """
-    Write what was set, in the command line, in a file or by a dataclass itself, as a YAML file for `--config`.
+    Write settings as a YAML file for `--config`. Fields that have their default are left out, except for the batch sizes
+    and the method.
 
     Args:
         *dataclass_instances:
-            Parsed dataclasses. Fields that have their default are left out, except for batch and method.
+            Parsed dataclasses.
 
     Returns:
         `str`: YAML that gives the same settings when it is parsed.
 
     Example:
     ```python
-    >>> from trl_forking.commands.grpo import LaunchArguments
+    >>> from trl_forking.commands.launch import LaunchArguments
     >>> from trl_forking.commands.settings import format_settings
     >>> print(format_settings(LaunchArguments(num_processes=8, dry_run=True)))
     num_processes: 8
@@ -237,10 +250,11 @@ def format_settings(*dataclass_instances: Any) -> str:
 
 
 def _make_default(instance: Any) -> Any:
-    """Build what an instance would be if nothing had been set: the fields' defaults, as `__post_init__` resolves them."""
+    """Build the instance with nothing set: the defaults of the fields, as `__post_init__` resolves them."""
     default_class = type(instance)
     if isinstance(instance, ForkingGRPOConfig):
-        # A config that looks for its device sets up the processes of Accelerate anew, under a run that has them already.
+        # A new config would look for its device, and for that set up the processes of Accelerate again in a run that
+        # has them already.
         found = {name: getattr(instance, name) for name in ("device", "n_gpu", "world_size")}
         default_class = type(default_class.__name__, (default_class,), found)
     return default_class()

@@ -1,4 +1,4 @@
-"""What a user has to put right: one sentence, exit code 2, no traceback."""
+"""Mistakes of a user: one sentence, exit code 2, no traceback."""
 
 import sys
 import traceback
@@ -10,9 +10,9 @@ from typing import Any
 
 class UserError(ValueError):
     """
-    Something the user has to put right: a flag, a file, a value.
+    A mistake of the user: a wrong flag, file or value.
 
-    Its message is one sentence that says what is wrong, where, and the remedy. [`exit_on_user_error`] prints it.
+    The message is one sentence. It says what is wrong and where, and how to correct it. [`exit_on_user_error`] prints it.
 
     Example:
     ```python
@@ -31,20 +31,20 @@ def exit_on_user_error(
     debug: bool = False, errors: tuple[type[Exception], ...] = (ValueError, ImportError, OSError)
 ) -> Iterator[None]:
     """
-    End the program with exit code 2 and a short message where its body raises what a user can put right.
+    End the program with exit code 2 and a short message if the body raises an error that a user can correct.
 
-    As it stands it is meant for set-up (arguments, files, construction of the trainer), not for the training loop: there,
-    an error of the same type is more likely a fault of the program.
+    The default errors are for the set-up: arguments, files, construction of the trainer. In the training loop, an error
+    of the same type is more likely a fault of the program, so name fewer errors there.
 
     Args:
         debug (`bool`, *optional*, defaults to `False`):
             Whether to print the traceback as well.
         errors (`tuple[type[Exception], ...]`, *optional*, defaults to `(ValueError, ImportError, OSError)`):
-            What a user can put right: [`UserError`] and any other `ValueError`, an optional dependency, a file or a model
-            of the Hub.
+            Errors that a user can correct: [`UserError`] and any other `ValueError`, a missing dependency, a missing file
+            or model of the Hub.
 
     Raises:
-        SystemExit: with code 2 in their place.
+        SystemExit: with code 2, in place of such an error.
 
     Example:
     ```python
@@ -63,25 +63,25 @@ def exit_on_user_error(
         if debug:
             traceback.print_exc()
         else:
-            # Messages from below us may have many lines; this is the one place that makes them one.
+            # Messages of other libraries may have many lines. Only this place joins them.
             print(f"error: {' '.join(str(error).split())}\n(--debug shows the traceback)", file=sys.stderr)
         sys.exit(2)
 
 
 def check_at_least(least: int, arguments: Any, *names: str) -> None:
     """
-    Check fields from below.
+    Check that numbers are not too low.
 
     Args:
         least (`int`):
-            Lowest value that is right.
+            Lowest allowed value.
         arguments (`Any`):
             Object with the fields.
         *names (`str`):
-            Their names; one that is `None` was not set, and is right.
+            Names of the fields. A field that is `None` was not set, and passes.
 
     Raises:
-        `ValueError`: if one is lower.
+        `ValueError`: if a value is lower.
 
     Example:
     ```python
@@ -102,13 +102,13 @@ def check_at_least(least: int, arguments: Any, *names: str) -> None:
 
 def require(package: str, install: str) -> None:
     """
-    Check that an optional dependency is there, without importing it.
+    Check that an optional dependency is installed, without importing it.
 
     Args:
         package (`str`):
-            Name that it is imported by.
+            Name of the package in an import.
         install (`str`):
-            What `pip install` takes to bring it.
+            The argument of `pip install` that installs it.
 
     Raises:
         [`UserError`]: if it is missing; the message has the command that installs it.

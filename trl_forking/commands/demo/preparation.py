@@ -1,4 +1,4 @@
-"""The demo before its first step: flags, folder and trainer."""
+"""What the demo does before its first step: it checks the flags, chooses the folder and builds the trainer."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ...countdown.task import (
+from ...countdown import (
     MAX_COMPLETION_LENGTH,
     NUM_PROBLEMS,
     countdown_reward,
@@ -21,6 +21,14 @@ from ...run.user_errors import UserError, require
 
 
 SETTINGS_FILE, RESULTS_FILE = "demo.json", "results.json"
+GROUPS = {
+    "Forking tokens": (
+        *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
+    ),
+    "Training": ("max_steps", "learning_rate", "seed"),
+    "Files": ("output_dir", "resume", "json"),
+}
+"""The sections of `trl-forking demo --help`."""
 _DEFAULT_FOLDER = Path("runs") / "demo"
 
 
@@ -35,44 +43,51 @@ class DemoArguments:
         max_steps (`int`, *optional*, defaults to `130`):
             Number of training steps.
         learning_rate (`float`, *optional*, defaults to `3e-4`):
-            Learning rate at the start; it falls to zero linearly.
+            Learning rate of the first step. It falls linearly to zero.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the problems, the answers and the evaluation.
         output_dir (`str`, *optional*):
-            Folder of the run. By default the first free one of `runs/demo`, `runs/demo-2` and so on.
+            Folder of the run. The default is the first of `runs/demo`, `runs/demo-2` and so on that does not exist.
         resume (`bool`, *optional*, defaults to `False`):
-            Whether to take up an interrupted run, by default the newest, with the settings it was started with.
+            Whether to go on with an interrupted run, with the settings that it was started with. The default is the
+            newest run.
         json (`str`, *optional*):
             File to write the figures to.
     """
 
     top_entropy_quantile: float = field(
-        default=0.2, metadata={"help": "Share of the tokens in the paper's set, in (0, 1]; 1.0 is plain GRPO."}
+        default=0.2, metadata={"help": "Share of the tokens that is kept, in (0, 1]; 1.0 is plain GRPO."}
     )
     token_selection: str = field(
-        default="high_entropy", metadata={"help": "Tokens to train: high_entropy, low_entropy (control) or random."}
+        default="high_entropy", metadata={"help": "Tokens to keep: high_entropy, low_entropy (control) or random."}
     )
     selection_scope: str = field(
         default="batch", metadata={"help": "What has one threshold: batch, micro_batch or sequence."}
     )
-    loss_normalizer: str = field(default="kept", metadata={"help": "Tokens the loss is divided by: kept or all."})
+    loss_normalizer: str = field(
+        default="kept", metadata={"help": "Which tokens are counted to divide the loss: kept or all."}
+    )
     count_zero_advantage: bool = field(
         default=False, metadata={"help": "Whether tokens with zero advantage compete for the budget."}
     )
     max_steps: int = field(default=130, metadata={"help": "Number of training steps."})
-    learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate, falling linearly to zero."})
-    seed: int = field(default=0, metadata={"help": "Seed of problems, answers and evaluation."})
+    learning_rate: float = field(
+        default=3e-4, metadata={"help": "Learning rate of the first step; it falls linearly to zero."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the problems, the answers and the evaluation."})
     output_dir: str | None = field(
         default=None,
-        metadata={"help": "Folder of the run; by default the first free one of runs/demo, runs/demo-2, ..."},
+        metadata={"help": "Folder of the run; by default the first new one of runs/demo, runs/demo-2, ..."},
     )
-    resume: bool = field(default=False, metadata={"help": "Take up an interrupted run (the newest, or --output_dir)."})
+    resume: bool = field(
+        default=False, metadata={"help": "Go on with an interrupted run: the newest, or the one in --output_dir."}
+    )
     json: str | None = field(default=None, metadata={"help": "File to write the figures to."})
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """A run that is ready to start: what was asked for, its trainer, and the checkpoint that it goes on from."""
+    """A run that is ready to start: its settings, its trainer, and the checkpoint that it goes on from."""
 
     arguments: DemoArguments
     trainer: ForkingGRPOTrainer
@@ -86,7 +101,7 @@ class DemoRun:
 
 def prepare_demo(arguments: DemoArguments) -> DemoRun:
     """
-    Check everything that a user can get wrong and build the trainer.
+    Check the settings, choose the folder and build the trainer.
 
     Args:
         arguments ([`DemoArguments`]):

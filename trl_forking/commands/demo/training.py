@@ -1,4 +1,4 @@
-"""The demo while it trains: a progress bar, a line of figures, and an interruption that loses nothing."""
+"""What the demo shows while it trains: a progress bar and a line of figures. An interrupted run loses nothing."""
 
 import math
 import signal
@@ -12,7 +12,7 @@ from .preparation import DemoRun
 
 
 class LiveFigures(TrainerCallback):
-    """Shows a progress bar with the newest figures and stops, with a checkpoint, when the user interrupts."""
+    """Shows a progress bar with the newest figures, and saves a checkpoint and stops when the user interrupts."""
 
     def __init__(self, progress: Progress, max_steps: int):
         self.progress, self.interrupted = progress, False
@@ -29,7 +29,7 @@ class LiveFigures(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def interrupt(self, *_: Any) -> None:
-        """Ask for the run to end after this step; a second time ends it at once."""
+        """End the run after this step; when called a second time, end it at once."""
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
@@ -38,7 +38,7 @@ class LiveFigures(TrainerCallback):
 
 def format_figures(logs: dict[str, Any]) -> str:
     """
-    Format the figures of a step for one line.
+    Format the figures of a step as one line.
 
     Example:
     ```python
@@ -57,9 +57,9 @@ def format_figures(logs: dict[str, Any]) -> str:
 
 
 def train_with_figures(run: DemoRun, console: Console) -> bool:
-    """Train, and return whether the run came to its end; an interrupted one leaves a checkpoint."""
+    """Train, and return whether the run reached its last step. An interrupted run leaves a checkpoint."""
     trainer = run.trainer
-    trainer.remove_callback(PrinterCallback)  # it would print every step's dictionary between the figures
+    trainer.remove_callback(PrinterCallback)  # it would print the logs of every step between the figures
     columns = [BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}")]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         live = LiveFigures(progress, trainer.args.max_steps)

@@ -1,0 +1,228 @@
+"""The flags of a training run on math problems, and the checks that come before anything is loaded."""
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trl import ModelConfig, ScriptArguments
+
+from ..forking_grpo_config import ForkingGRPOConfig
+from ..run.resume import find_last_complete, resolve_checkpoint
+from ..run.user_errors import UserError, require
+from .arguments import BUILT_IN, ForkingParser
+from .launch import LaunchArguments, read_launch_arguments
+from .settings import plan_config
+
+
+_OFTEN_SET = (
+    *("model_name_or_path", "dataset_name", "dataset_config", "output_dir", "max_steps", "learning_rate"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"),
+    *("max_completion_length", "use_vllm", "vllm_mode", "use_peft", "load_in_4bit", "save_steps"),
+    *("resume_from_checkpoint", "report_to", "seed"),
+)
+
+
+@dataclass
+class MathArguments(LaunchArguments, ScriptArguments):
+    """
+    Problems, prompt and reward of a training run on math problems.
+
+    Parameters:
+        prompt_template (`str`, *optional*, defaults to `"chat"`):
+            `"chat"`: the chat template of the model; `"paper"`: the plain text of the paper, for base models.
+        max_prompt_length (`int`, *optional*):
+            Largest number of tokens of a prompt. Longer prompts are left out.
+        soft_overlong_cache (`int`, *optional*, defaults to `0`):
+            How many of the last tokens of `max_completion_length` are penalized, each a little more.
+        gguf_file (`str`, *optional*):
+            A GGUF file in the folder `model_name_or_path`.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import MathArguments
+    >>> MathArguments(dataset_name="problems.jsonl").prompt_template
+    'chat'
+    ```
+    """
+
+    prompt_template: Literal["chat", "paper"] = field(
+        default="chat", metadata={"help": "`chat`: the model's own; `paper`: the paper's plain text, for base models."}
+    )
+    max_prompt_length: int | None = field(default=None, metadata={"help": "Leave out prompts that have more tokens."})
+    soft_overlong_cache: int = field(
+        default=0, metadata={"help": "How many of the last tokens of `max_completion_length` are penalized."}
+    )
+    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file in the folder `model_name_or_path`."})
+
+
+def make_parser(
+    config_class: type[ForkingGRPOConfig] = ForkingGRPOConfig, notes: Iterable[str] = (), **kwargs: Any
+) -> ForkingParser:
+    """
+    Make the parser of a training run on math problems.
+
+    Args:
+        config_class (`type[ForkingGRPOConfig]`, *optional*, defaults to [`ForkingGRPOConfig`]):
+            The config of the trainer.
+        notes (`Iterable[str]`, *optional*):
+            Paragraphs that `--help` shows at its end.
+        **kwargs:
+            Additional keyword arguments of [`~trl_forking.commands.arguments.ForkingParser`].
+
+    Returns:
+        [`~trl_forking.commands.arguments.ForkingParser`]: it parses into `MathArguments`, the config and `ModelConfig`.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import make_parser
+    >>> script_args, training_args, model_args = make_parser().parse_args_and_config(["--dataset_name", "x"])
+    >>> script_args.dataset_name
+    'x'
+    ```
+    """
+    often_set = textwrap.fill(" ".join(f"--{name}" for name in _OFTEN_SET), 116, subsequent_indent="  ")
+    kwargs.setdefault("description", "Train a model on math problems, with gradient on its forking tokens only.")
+    return ForkingParser(
+        (MathArguments, config_class, ModelConfig),
+        groups={
+            "Start": LaunchArguments.__annotations__,
+            "Problems and reward": MathArguments.__annotations__,
+            "Forking tokens": ForkingGRPOConfig.__annotations__,
+        },
+        notes=[f"Often set, of TRL and Transformers (--help-all shows every flag)\n  {often_set}", *notes],
+        **kwargs,
+    )
+
+
+def choose_config_class(args: list[str] | None = None) -> type[ForkingGRPOConfig]:
+    """
+    Choose the config class: a dry run needs one that counts for the processes that the real run would have.
+
+    Args:
+        args (`list[str]`, *optional*, defaults to `sys.argv[1:]`):
+            The command line of a training run, with its YAML file.
+
+    Returns:
+        `type[ForkingGRPOConfig]`: the class to parse the rest into.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import choose_config_class
+    >>> choose_config_class(["--num_processes", "8"]).__name__, choose_config_class(["--dry_run"]).__name__
+    ('ForkingGRPOConfig', 'PlannedConfig')
+    ```
+    """
+    launch = read_launch_arguments(args)
+    return plan_config(launch.num_processes or 1) if launch.dry_run else ForkingGRPOConfig
+
+
+# Checks before anything is loaded --------------------------------------------------------------------------------------
+
+
+def check_arguments(
+    script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig, source: str
+) -> None:
+    """
+    Refuse values that would fail later, before anything is loaded.
+
+    Args:
+        script_args ([`MathArguments`]):
+            Problems and reward.
+        training_args ([`ForkingGRPOConfig`]):
+            Settings of the trainer.
+        model_args ([`~trl.ModelConfig`]):
+            The model.
+        source (`str`):
+            Where the values were written, for the message.
+
+    Raises:
+        [`UserError`]: if a value is missing or does not fit another one.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import check_arguments, make_parser
+    >>> check_arguments(*make_parser().parse_args_and_config([]), "train.yaml")
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: train.yaml: model_name_or_path is missing: give a model of the Hub or a folder.
+    ```
+    """
+    if not model_args.model_name_or_path:
+        raise UserError(f"{source}: model_name_or_path is missing: give a model of the Hub or a folder.")
+    if not script_args.dataset_name:
+        raise UserError(f"{source}: dataset_name is missing: give a data set of the Hub or a .jsonl file.")
+    if (script_args.dataset_name == BUILT_IN) != (model_args.model_name_or_path == BUILT_IN):
+        raise UserError(f"{source}: the built-in model knows the built-in task only: set both names to {BUILT_IN}.")
+    longest = training_args.max_completion_length
+    if not 0 <= script_args.soft_overlong_cache <= longest:
+        raise UserError(f"{source}: soft_overlong_cache must be 0 to {longest} (max_completion_length).")
+    needed, window = longest + (script_args.max_prompt_length or 1), training_args.vllm_max_model_length
+    if window is not None and window < needed:
+        raise UserError(f"{source}: vllm_max_model_length is {window}: prompt and answer take up to {needed} tokens.")
+
+
+def check_packages(script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> None:
+    """
+    Refuse settings that need a package which is not installed.
+
+    Args:
+        script_args ([`MathArguments`]):
+            Problems and reward.
+        training_args ([`ForkingGRPOConfig`]):
+            Settings of the trainer.
+        model_args ([`~trl.ModelConfig`]):
+            The model.
+
+    Raises:
+        [`UserError`]: if a package is missing; the message has the command that installs it.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import check_packages, make_parser
+    >>> check_packages(*make_parser().parse_args_and_config(["--dataset_name", "countdown"]))
+    ```
+    """
+    needed = {
+        "math_verify": (script_args.dataset_name != BUILT_IN, "trl-forking[math]"),
+        "peft": (model_args.use_peft, "trl-forking[peft]"),
+        "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "bitsandbytes"),
+        "vllm": (training_args.use_vllm, "trl-forking[vllm]"),
+        "gguf": (script_args.gguf_file, "gguf"),
+    }
+    for package, (is_needed, install) in needed.items():
+        if is_needed:
+            require(package, install)
+
+
+def find_checkpoint(training_args: ForkingGRPOConfig) -> str | bool | None:
+    """
+    Find the checkpoint that the trainer resumes from.
+
+    Args:
+        training_args ([`ForkingGRPOConfig`]):
+            Settings. `resume_from_checkpoint` may be a folder, or `true` or `last` for the newest checkpoint.
+
+    Returns:
+        `str`, `bool` or `None`: the folder, or `None` for a new run.
+
+    Raises:
+        [`UserError`]: if a new run would write over another run.
+        `ValueError`: if there is no such checkpoint.
+
+    Example:
+    ```python
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> from trl_forking.commands.math_arguments import find_checkpoint
+    >>> find_checkpoint(ForkingGRPOConfig("runs/new")) is None
+    True
+    ```
+    """
+    folder = str(training_args.resume_from_checkpoint)
+    if folder.lower() in ("none", "false"):
+        if last := find_last_complete(training_args.output_dir):
+            raise UserError(
+                f"{last} is of another run: --resume_from_checkpoint true goes on with it, or set output_dir."
+            )
+        return None
+    return resolve_checkpoint(True if folder.lower() in ("true", "last") else folder, training_args.output_dir)
