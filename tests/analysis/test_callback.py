@@ -79,6 +79,7 @@ def test_forks_of_a_model_that_does_not_move_stay(tmp_path):
     assert get_overlaps(trainer) == {1: 1.0, 2: 1.0}
 
 
+@pytest.mark.slow
 def test_two_processes_log_the_overlap_of_one(tmp_path):
     settings = {"fixed": True, "report": True, "config": {"gradient_accumulation_steps": 1, "dynamic_sampling": False}}
     whole = countdown_worker.run("ddp", settings | {"folder": str(tmp_path / "one")}, num_processes=1)
@@ -147,6 +148,7 @@ def test_a_probe_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
     assert "probe_0.pt was not written" in warnings[0] and "No space left" in warnings[0]
 
 
+@pytest.mark.slow
 def test_resumed_run_keeps_its_probe(tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch", "learning_rate": 1e-2}
     whole = build(tmp_path, **saving)
@@ -156,6 +158,7 @@ def test_resumed_run_keeps_its_probe(tmp_path):
     assert get_overlaps(resumed) == get_overlaps(whole)
 
 
+@pytest.mark.slow
 def test_resumed_run_without_a_probe_says_so(tmp_path, monkeypatch):
     saving = {"save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch"}
     build(tmp_path, **saving).train()
@@ -255,6 +258,7 @@ def test_rewards_of_the_same_name(tmp_path):
     assert rewards[:4] == [0.0, 3.0, 6.0, 9.0]
 
 
+@pytest.mark.slow
 def test_evaluation_and_resume_leave_the_page_of_a_rollout_alone(tmp_path):
     settings = {"steps_per_generation": 4, "max_steps": 4, "save_strategy": "steps", "save_steps": 1}
     settings |= {"eval_strategy": "steps", "eval_steps": 1, "optim": "adamw_torch", "learning_rate": 1e-2}

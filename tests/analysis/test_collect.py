@@ -78,6 +78,7 @@ def test_a_finished_collection_is_left_as_it_is(finished, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_files(tmp_path, finished):
     folder = tmp_path / "run"
     killed = run_worker("collect_worker.py", str(folder))

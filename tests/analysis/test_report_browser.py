@@ -20,7 +20,10 @@ from trl_forking.analysis.summary import summarize
 webdriver = pytest.importorskip("selenium.webdriver", reason="the page is driven by selenium, which is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium or chromedriver is not on the PATH")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium or chromedriver is not on the PATH"),
+]
 
 ALERT = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>"
 ARABIC = ["مر", "حبا", "،", " كيف", " حال", "ك", "؟"]

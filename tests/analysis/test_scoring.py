@@ -189,6 +189,7 @@ print(read("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of a process where Linux has it")
 def test_memory_does_not_grow_with_vocabulary_times_length():
     result = subprocess.run([sys.executable, "-c", MEASURE_MEMORY], capture_output=True, text=True)

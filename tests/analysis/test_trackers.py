@@ -26,6 +26,7 @@ SETTINGS = {
 needs_tensorboard = pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 def test_wandb(tmp_path, monkeypatch):
     import wandb
@@ -52,6 +53,7 @@ def test_wandb(tmp_path, monkeypatch):
     assert "Forks at step" in page.read_text()
 
 
+@pytest.mark.slow
 @needs_tensorboard
 def test_tensorboard(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -81,6 +83,7 @@ def read_text(event) -> str:
     return event.tensor_proto.string_val[0].decode()
 
 
+@pytest.mark.slow
 @needs_tensorboard
 def test_tensorboard_that_fails_costs_no_run(tmp_path, monkeypatch):
     warnings = []
@@ -103,6 +106,7 @@ class FullDisk:
             raise OSError("No space left on device")
 
 
+@pytest.mark.slow
 @needs_tensorboard
 def test_one_process_writes_the_table(tmp_path):
     written = []
@@ -127,6 +131,7 @@ def test_tensorboard_shows_what_the_model_wrote():
     assert cells == ["user: <image> 2 + 2?", text, ""]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
 def test_trackio(tmp_path):
     """In a process of its own: trackio reads its folder when it is imported."""

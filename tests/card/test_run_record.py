@@ -18,6 +18,7 @@ class StopAtThird(TrainerCallback):
         control.should_training_stop = state.global_step == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 4, "steps_per_generation": 8}])
 def test_resumed_run_has_the_whole_history_and_all_tokens(tmp_path, settings):
     """Of the two, the second is stopped amid the steps of a rollout."""
@@ -40,6 +41,7 @@ def test_resumed_run_has_the_whole_history_and_all_tokens(tmp_path, settings):
     assert "The run was resumed at step 3. All figures here are of the whole run." in text
 
 
+@pytest.mark.slow
 def test_two_processes_count_the_same_tokens_as_one(tmp_path):
     train_and_save(str(tmp_path / "one"))
     done = run_processes("card_worker.py", 2, str(tmp_path / "two"), "2")

@@ -259,6 +259,7 @@ def test_require_names_the_command_that_installs():
         require("no_such_package_at_all", "trl-forking[math]")
 
 
+@pytest.mark.slow
 def test_a_script_ends_with_code_2_and_no_traceback(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -22,6 +22,7 @@ def run_demo(folder: Path, *flags: str) -> subprocess.CompletedProcess:
     return subprocess.run([*COMMAND, *flags], cwd=folder, capture_output=True, text=True, timeout=180, env=ENVIRONMENT)
 
 
+@pytest.mark.slow
 def test_demo_prints_and_writes_what_came_of_it(tmp_path):
     result = run_demo(tmp_path, "--max-steps", "2", "--json", "figures.json")
     assert result.returncode == 0, result.stderr
@@ -37,6 +38,7 @@ def test_demo_prints_and_writes_what_came_of_it(tmp_path):
     assert "Forking tokens" in (tmp_path / figures["paths"]["model_card"]).read_text()
 
 
+@pytest.mark.slow
 def test_interrupted_demo_is_taken_up_where_it_stopped(tmp_path):
     # PYTHONUNBUFFERED: the line of step 10 says that training is under way.
     process = subprocess.Popen(
@@ -60,6 +62,7 @@ def test_interrupted_demo_is_taken_up_where_it_stopped(tmp_path):
     assert sorted(steps.unique()) == list(range(1, 15))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -82,6 +85,7 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(tmp_path, flags, sentence):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_unknown_command_and_help():
     result = subprocess.run([*COMMAND[:-1], "dmeo"], capture_output=True, text=True, timeout=60)
     assert result.returncode == 2 and "unknown command 'dmeo'" in result.stderr

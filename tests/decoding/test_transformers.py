@@ -196,6 +196,7 @@ def tiny_sweep(sweep, tmp_path_factory):
     return sweep["main"](flags.split()), folder
 
 
+@pytest.mark.slow
 def test_the_sweep_measures_and_writes_every_pair(tiny_sweep):
     (result,), folder = tiny_sweep
     accuracy = {(cell.fork_temperature, cell.other_temperature): cell.accuracy for cell in result.cells}

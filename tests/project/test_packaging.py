@@ -231,6 +231,7 @@ def test_wheel_holds_every_example(wheel):
     assert examples <= set(ZipFile(path).namelist())
 
 
+@pytest.mark.slow
 def test_installed_wheel_finds_the_recipes(wheel, tmp_path):
     ZipFile(wheel[1]).extractall(tmp_path / "site")
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}

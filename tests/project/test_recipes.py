@@ -375,6 +375,7 @@ def test_ddp_config_starts_no_sharding():
 # Runs
 
 
+@pytest.mark.slow
 def test_the_cpu_recipe_trains(tmp_path):
     command = [sys.executable, "-m", "trl_forking.commands.main", "grpo", "--config", "cpu_smoke", "--max_steps", "2"]
     done = subprocess.run([*command, "--output_dir", tmp_path], capture_output=True, text=True, timeout=300)
@@ -418,6 +419,7 @@ def parse_flags(command):
     return dict(re.findall(r"--(\w+) ([^-\s]\S*)", command))
 
 
+@pytest.mark.slow
 def test_slurm_script_starts_trainers_and_a_server_with_flags_that_exist(tmp_path):
     from trl.scripts.vllm_serve import ScriptArguments as ServerArguments
 
@@ -451,6 +453,7 @@ def test_slurm_script_begins_anew_without_a_checkpoint(tmp_path):
     assert "--model m --tensor_parallel_size 8 --gpu_memory_utilization 0.9" in server
 
 
+@pytest.mark.slow
 def test_slurm_script_ends_on_a_mistake_before_it_starts_anything(tmp_path):
     for arguments, nodes, message in [
         ([], "a b", "error: name a recipe"),

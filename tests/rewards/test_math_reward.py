@@ -236,6 +236,7 @@ def score(answers: list[str]) -> list[tuple[float | None, float]]:
     return scores
 
 
+@pytest.mark.slow
 def test_ten_thousand_answers(monkeypatch):
     """Each gets a number within a second, in the main thread and in another."""
     answers = build_answers(random.Random(0))
@@ -305,6 +306,7 @@ def test_a_late_reply_is_not_taken_for_the_next_one():
     assert get_pids()[0] == worker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", ["child", "worker", "both", "stop"])
 def test_a_killed_worker_is_replaced(kill):
     assert verify_math(box("42.0"), "42") == 1.0
@@ -350,6 +352,7 @@ def test_two_threads_at_once():
     assert second.result() == [1.0, 0.0] * 100
 
 
+@pytest.mark.slow
 def test_forked_child_has_a_worker_of_its_own():
     """Also where another thread holds the lock at the fork. It ends with the child, even without a good-bye."""
     assert verify_math(box("42.0"), "42") == 1.0
@@ -432,6 +435,7 @@ def test_what_a_library_prints_is_no_reply(own_worker):
     assert math_reward([box("42.0"), box("41")], ["42", "42"]) == [1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_where_there_is_neither_fork_nor_a_timer(own_worker, monkeypatch):
     """As on Windows: the process itself is ended and replaced."""
     monkeypatch.setattr(verifier, "_MAX_LATE", 0)

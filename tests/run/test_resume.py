@@ -50,6 +50,7 @@ def is_same(resumed: dict, whole: dict) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -81,6 +82,7 @@ def test_trl_itself_does_not(tmp_path, settings, step):
     assert not is_same(resumed, whole)
 
 
+@pytest.mark.slow
 def test_another_layout_takes_up_the_stream(tmp_path, caplog):
     """The rollout under way is lost, and said so; the prompts go on where they were."""
     run(tmp_path / "whole", dynamic_sampling=True, steps_per_generation=4)
@@ -96,6 +98,7 @@ def test_another_layout_takes_up_the_stream(tmp_path, caplog):
     assert len(resumed["losses"]) == MAX_STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
@@ -113,12 +116,14 @@ def test_another_stream_begins_anew_and_says_so(tmp_path, caplog, before, after,
     assert len(resumed["losses"]) == MAX_STEPS
 
 
+@pytest.mark.slow
 def test_checkpoint_of_trl_can_be_taken_up(tmp_path):
     run(tmp_path / "trl", trainer_class=GRPOTrainer, config_class=GRPOConfig)
     resumed = run(tmp_path / "ours", str(tmp_path / "trl" / "checkpoint-4"))
     assert len(resumed["losses"]) == MAX_STEPS
 
 
+@pytest.mark.slow
 def test_half_a_checkpoint_is_passed_over(tmp_path):
     whole = run(tmp_path / "whole")
     state = tmp_path / "whole" / "checkpoint-9" / "trainer_state.json"
@@ -132,6 +137,7 @@ def test_half_a_checkpoint_is_passed_over(tmp_path):
     assert is_same(run(tmp_path / "whole", True), whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_written_over_is_incomplete_until_it_is_written(tmp_path, monkeypatch):
     """What a run resumed from an earlier step writes in the place of an old checkpoint may be cut off."""
     run(tmp_path / "whole")
@@ -152,6 +158,7 @@ def test_nothing_to_resume_is_said(tmp_path):
         run(tmp_path / "none", True)
 
 
+@pytest.mark.slow
 def test_five_kills(tmp_path):
     """SIGKILL at five random moments, in the middle of a step or of a checkpoint."""
     max_steps, source = 14, random.Random(0)
@@ -184,6 +191,7 @@ def test_five_kills(tmp_path):
     assert torch.equal(results[0]["weights"], results[1]["weights"])
 
 
+@pytest.mark.slow
 def test_state_in_a_checkpoint_is_of_tensors_and_numbers(tmp_path):
     """A checkpoint may come from elsewhere: nothing in it is run on loading."""
     run(tmp_path / "whole", dynamic_sampling=True, steps_per_generation=6)

@@ -34,6 +34,7 @@ def longest_file(num_bytes: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["optimizer.pt", "forking_progress_0.pt"])
 def test_a_full_disk_while_a_checkpoint_is_written(tmp_path, file):
     """`/dev/full` takes in nothing, as a full disk. (It must not be read: that has no end.)"""
@@ -170,6 +171,7 @@ def test_a_new_run_has_a_card_of_its_own_and_nothing_is_lost(finished, caplog):
     ]
 
 
+@pytest.mark.slow
 def test_a_card_without_training_is_no_other_runs_either(finished):
     trainer = build(finished)
     trainer.create_model_card()
@@ -178,6 +180,7 @@ def test_a_card_without_training_is_no_other_runs_either(finished):
     assert [path.name for path in finished.glob("_earlier_run*")] == ["_earlier_run"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_card(finished, caplog):
     before = read_files(finished)
     trainer = build(finished, max_steps=4)
@@ -206,6 +209,7 @@ class Evaluate(TrainerCallback):
         write_result(Path(args.output_dir), value=0.75)
 
 
+@pytest.mark.slow
 def test_what_a_new_run_writes_before_its_first_record_is_its_own(finished):
     """Without checkpoints the record is written when training has ended."""
     trainer = build(finished, max_steps=1, save_strategy="no")

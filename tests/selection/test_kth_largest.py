@@ -112,6 +112,7 @@ def test_traffic_does_not_grow_with_the_number_of_values():
     assert sent[0] <= sent[1] <= 2 * 65_536 + 2 + 4 * 65_536
 
 
+@pytest.mark.slow
 def test_2_to_the_26_values_where_torch_quantile_refuses():
     """Promise 5 of TRL's list: `torch.quantile` stops at 2^24 elements."""
     values = torch.rand(2**26, generator=torch.Generator().manual_seed(0))

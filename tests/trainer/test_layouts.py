@@ -49,6 +49,7 @@ def records_of_two_processes(tmp_path_factory) -> list[dict]:
     return run_steps("layout_worker.py", output_file, [{**settings, **layout(8, 2)} for settings in TWO_PROCESSES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "index", range(len(TWO_PROCESSES)), ids=lambda i: "-".join(map(str, TWO_PROCESSES[i].values()))
 )
@@ -60,6 +61,7 @@ def test_two_processes_change_nothing(records_of_two_processes, index):
     assert split["threshold"] == pytest.approx(whole["threshold"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_fault_in_one_rank_ends_all_with_its_message(rank, tmp_path):
     settings = {"dynamic_sampling": True, "fault_rank": rank, **layout(8, 2)}

@@ -10,6 +10,7 @@ from helpers.tiny import relative_error
 from workers.layout_worker import run_step
 
 
+pytestmark = pytest.mark.slow
 SETTINGS = [
     {},
     {"first_rank_is_dead": True},

@@ -11,6 +11,7 @@ from helpers.strategies import EXPECTED
 from workers import countdown_worker
 
 
+pytestmark = pytest.mark.slow
 SETTINGS = [
     {"fixed": True},
     {"fixed": True, "lora": True},

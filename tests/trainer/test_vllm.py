@@ -479,6 +479,7 @@ def records_of_two_processes(tmp_path_factory) -> list[dict]:
     return run_steps("vllm_worker.py", output_file, [{**settings, **split} for settings in LAYOUTS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(LAYOUTS)), ids=lambda i: "-".join(list(LAYOUTS[i].values())[:2]))
 def test_two_processes_give_the_gradient_of_one(records_of_two_processes, index):
     whole, split = run_step({**LAYOUTS[index], **ONE_BATCH}), records_of_two_processes[index]
