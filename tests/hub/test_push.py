@@ -10,9 +10,10 @@ import time
 import pytest
 
 from helpers.hub_server import HubServer
-from helpers.processes import TESTS, run_processes
+from helpers.processes import TESTS, WORKERS, run_processes
 
 
+pytestmark = pytest.mark.slow
 GROUPS = [
     "full_model adapter strategies secret shell_command private completions xet before_training",
     "cuts one_cut failures no_network in_training slow_hub",
@@ -41,7 +42,7 @@ def look(tmp_path_factory):
 
 def run_group(names: str, folder) -> dict:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
-    command = [sys.executable, str(TESTS / "hub_worker.py"), str(folder), *names.split()]
+    command = [sys.executable, str(WORKERS / "hub_worker.py"), str(folder), *names.split()]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads((folder / "results.json").read_text())
@@ -108,7 +109,7 @@ def test_connections_cut_in_training_cost_one_push(look, kind, strategy):
         assert trial["step"] == 2 and trial["unchanged"]
         (warning,) = trial["warnings"]
         check_sentence(["PushError", warning, "said"], "cannot be reached", trial["run"])
-        assert warning.endswith("training goes on, and the next save pushes again.")
+        assert warning.endswith("training continues, and the next save pushes again.")
         assert trial["checkpoints"].pop("last-checkpoint" if strategy == "checkpoint" else "checkpoint-2")
         assert all(trial["checkpoints"].values())  # those of the push that was cut are whole or not there
         assert trial["whole"], trial
@@ -188,7 +189,7 @@ def test_training_goes_on_while_the_hub_fails(look):
     assert len(seen["warnings"]) == 3  # once for each save
     for warning in seen["warnings"]:
         check_sentence(["PushError", warning, "said"], "the Hub has trouble (503", "troubled")
-        assert warning.endswith("training goes on, and the next save pushes again.")
+        assert warning.endswith("training continues, and the next save pushes again.")
     assert len(seen["warnings_of_saving"]) == 1  # saving was asked for, and done
     check_sentence(seen["said"], "the Hub has trouble (503", "troubled")
     assert seen["pushed"] == [] and seen["whole"]

@@ -58,7 +58,7 @@ class _Recorder(logging.Handler):
         WARNINGS.append(record.getMessage())
 
 
-for name in ("hub", "run_folder"):
+for name in ("hub", "run.run_folder"):
     logging.getLogger(f"trl_forking.{name}").addHandler(_Recorder(logging.WARNING))
 
 

@@ -1,4 +1,4 @@
-"""What went wrong with the Hub, and what to do about it, in words."""
+"""Errors of the Hub in plain words, with what to do about them."""
 
 import json
 import re
@@ -16,33 +16,35 @@ from huggingface_hub.errors import (
 
 NO_TOKEN = "there is no token for the Hub: run `hf auth login`, or set HF_TOKEN"
 OFFLINE = "HF_HUB_OFFLINE is set: unset it"
-_WITH_WRITE_ACCESS = "give one with write access (https://huggingface.co/settings/tokens) in HF_TOKEN or hub_token"
-_MAKE_ROOM = "make some (https://huggingface.co/settings/billing)"
+_WITH_WRITE_ACCESS = "give a token with write access (https://huggingface.co/settings/tokens) in HF_TOKEN or hub_token"
+_GET_SPACE = "get more (https://huggingface.co/settings/billing)"
 _BY_STATUS = {
     401: f"the Hub does not accept the token: {_WITH_WRITE_ACCESS}",
-    402: f"the account has no room left: {_MAKE_ROOM}",
+    402: f"the account has no room left: {_GET_SPACE}",
     403: f"the token may not write there: {_WITH_WRITE_ACCESS}, or set hub_model_id to a repository of your own",
     404: "it does not exist or the token may not see it: check hub_model_id and hub_revision",
-    409: "something else was written at the same time: wait for it",
-    412: "something else was written at the same time: wait for it",
-    413: "the Hub takes nothing that large: save in smaller shards",
+    409: "something else was written at the same time: wait a moment",
+    412: "something else was written at the same time: wait a moment",
+    413: "a file is too large for the Hub: save in smaller shards",
     429: "too many requests were sent: wait a few minutes",
-    507: f"the Hub has no room left: {_MAKE_ROOM}",
+    507: f"the Hub has no room left: {_GET_SPACE}",
 }
-# Versions of huggingface_hub differ in their HTTP library, and its own errors do not share a type.
+# Versions of huggingface_hub use different HTTP libraries, and their errors have no type in common.
 _TRANSPORT = ("httpx", "httpcore", "requests")
 _CLIENT = ("huggingface_hub", "hf_xet", *_TRANSPORT)
-_STATUS_OF_XET = re.compile(r"HTTP status \w+ error \((\d+) ([^)]*)\)")  # a ConnectionError, whatever the status
+_STATUS_OF_XET = re.compile(
+    r"HTTP status \w+ error \((\d+) ([^)]*)\)"
+)  # hf_xet raises a ConnectionError for every status
 
 
 class PushError(OSError):
     """
-    The Hub did not take what it was sent; everything is still on disk. What it raised itself is the `__cause__`.
+    A push to the Hub failed. Everything is still on the disk. The `__cause__` is the error of huggingface_hub.
 
     Example:
     ```python
     >>> from trl_forking.hub.errors import PushError
-    >>> issubclass(PushError, OSError)  # as the errors of huggingface_hub are
+    >>> issubclass(PushError, OSError)  # like the errors of huggingface_hub
     True
     ```
     """
@@ -50,14 +52,14 @@ class PushError(OSError):
 
 def describe_failure(error: BaseException | None) -> str:
     """
-    Say why the Hub could not be reached or did not take something, and what to do about it.
+    Say why the Hub could not be reached or did not accept something, and what to do about it.
 
     Args:
         error (`BaseException`):
-            What huggingface_hub raised.
+            Error of huggingface_hub.
 
     Returns:
-        `str`: reason and remedy, to stand within a sentence.
+        `str`: reason and remedy, as a part of a sentence.
 
     Example:
     ```python
@@ -76,17 +78,17 @@ def describe_failure(error: BaseException | None) -> str:
         if found := _STATUS_OF_XET.search(str(cause)):
             return _describe_status(int(found[1]), found[2])
         if isinstance(cause, json.JSONDecodeError):
-            return f"what answers at {ENDPOINT} is not the Hub but, it may be, a proxy: check the network"
+            return f"the server at {ENDPOINT} is not the Hub, but perhaps a proxy: check the network"
         if isinstance(cause, HFValidationError):
             return f"the Hub does not allow that name ({_shorten(cause)}): set hub_model_id"
         if isinstance(cause, ConnectionError | TimeoutError) or type(cause).__module__.startswith(_TRANSPORT):
             return f"{ENDPOINT} cannot be reached ({_shorten(cause)}): check the network"
-    return f"of {type(error).__name__} ({_shorten(error)}): see to that"
+    return f"of {type(error).__name__} ({_shorten(error)}): fix this error"
 
 
 def describe_name(repo_id: str) -> str:
     """
-    Say that a name is not allowed, and which one near it is.
+    Say that a name is not allowed, and suggest a similar name.
 
     Args:
         repo_id (`str`):
@@ -111,7 +113,7 @@ def describe_name(repo_id: str) -> str:
 
 def is_from_client(error: BaseException) -> bool:
     """
-    Return whether an error came up in huggingface_hub, and not in what was done to have something to push.
+    Return whether an error comes from huggingface_hub, and not from the work before the push.
 
     Example:
     ```python
@@ -131,7 +133,7 @@ def _describe_response(error: HfHubHTTPError) -> str:
 
 
 def _describe_status(status: int, said: str) -> str:
-    otherwise = "the Hub has trouble: wait for it" if status >= 500 else "the Hub refuses it: see what it says"
+    otherwise = "the Hub has trouble: wait a few minutes" if status >= 500 else "the Hub refused it: read its answer"
     reason, remedy = _BY_STATUS.get(status, otherwise).split(": ", 1)
     return f"{reason} ({status}: {_shorten(said)}): {remedy}"
 

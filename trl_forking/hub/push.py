@@ -1,4 +1,4 @@
-"""Pushing to the Hub: a push that fails says so in one sentence and takes nothing of the run with it."""
+"""Pushing to the Hub. A failed push never stops training, and one sentence says why it failed."""
 
 import inspect
 import logging
@@ -16,19 +16,20 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import hf_api
 
-from ..card.model_card import set_aside_other_run, warning_of_failure
+from ..card.earlier_run import set_aside_other_run
+from ..card.model_card import warning_of_failure
 from ..run.run_folder import explaining_full_disk, warn_of_other_run
 from .errors import NO_TOKEN, OFFLINE, PushError, describe_failure, describe_name, is_from_client
 
 
 logger = logging.getLogger(__name__)
 
-_NOT_PUSHED = ("_*", "checkpoint-*")  # what Transformers leaves out of the main folder of the repository
+_NOT_PUSHED = ("_*", "checkpoint-*")  # Transformers does not push these into the main folder of the repository
 
 
 class HiddenToken(str):
     """
-    A token that is left out where it is pickled: Transformers pushes the training arguments in `training_args.bin`.
+    A token that is not pickled. Transformers pickles the training arguments and pushes them in `training_args.bin`.
 
     Example:
     ```python
@@ -43,19 +44,19 @@ class HiddenToken(str):
         return type(None), ()
 
     def __deepcopy__(self, memo):
-        return self  # by default it goes through `__reduce__`
+        return self  # the default would call `__reduce__`
 
 
 def prepare_push(args: Any) -> None:
     """
-    Hide the token from what is pushed, and check what can be known of a push before anything is loaded or sent.
+    Hide the token from the pushed files, and check if a push can work before anything is loaded or sent.
 
     Args:
         args ([`ForkingGRPOConfig`]):
             Settings of the run.
 
     Raises:
-        `ValueError`: if a run that is to be pushed has no token, a name that is not allowed, or is offline.
+        `ValueError`: with `push_to_hub=True`, if there is no token, the Hub does not allow the name, or the Hub is offline.
 
     Example:
     ```python
@@ -84,17 +85,17 @@ def prepare_push(args: Any) -> None:
 
 class PushMixin(Trainer):
     """
-    Saves and pushes as [`~transformers.Trainer`] does, and says in one sentence what failed and how to go on.
+    Saves and pushes like [`~transformers.Trainer`]. If a push fails, one sentence says why and what to do.
 
-    Who asks for a push gets a [`PushError`] where it fails, after everything was saved. Who asks for something else, to
-    train or to save, gets that and a warning.
+    `push_to_hub` raises a [`PushError`] with this sentence, after everything was saved. Training and saving log the sentence
+    as a warning and continue.
     """
 
     hub_model_id: str | None
     is_recorded: bool
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
-        if self.state.global_step == 0 and not resume_from_checkpoint:  # a second call goes on in its own folder
+        if self.state.global_step == 0 and not resume_from_checkpoint:  # a second call continues in its own folder
             self._begin_in_folder()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -102,7 +103,7 @@ class PushMixin(Trainer):
         if self.args.should_save and self.args.save_strategy != "no":
             warn_of_other_run(self.args.output_dir)
         if self.is_world_process_zero() and not self.is_recorded:
-            with warning_of_failure():  # what an evaluation writes from here on is of this run
+            with warning_of_failure():  # evaluation files that appear from now on belong to this run
                 set_aside_other_run(self.args.output_dir)
 
     def init_hf_repo(self, *args, **kwargs):
@@ -126,7 +127,9 @@ class PushMixin(Trainer):
         except Exception as error:
             if not is_from_client(error):
                 raise
-            if self.hub_model_id is None:  # failed before Transformers saved, which the other processes are doing now
+            if (
+                self.hub_model_id is None
+            ):  # it failed before Transformers saved, and the other processes are saving now
                 self.save_model(_internal_call=True)
             cause = error.__cause__ if isinstance(error, PushError) else error
             raise PushError(_describe_push(self, cause, kwargs.get("private"))) from cause
@@ -150,7 +153,7 @@ class PushMixin(Trainer):
         args, before = self.args, self.push_in_progress
         pushes_folder = args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS)
         if args.hub_always_push or (pushes_folder and args.save_total_limit is not None):
-            # What is being read by the last push would now be written over, or soon be deleted.
+            # Otherwise files that the last push still reads are overwritten, or soon deleted.
             self._finish_current_push()
         try:
             super()._push_from_checkpoint(checkpoint_folder)
@@ -161,14 +164,14 @@ class PushMixin(Trainer):
 
 
 def _check_write_access(repo_id: str, token: str | None) -> None:
-    """Refuse a repository that is there but may not be written to, which creating it does not tell."""
+    """Check that the token may write to an existing repository. The call that creates repositories does not check that."""
     api = hf_api()
     if "write" not in inspect.signature(api.auth_check).parameters:
-        return  # an older huggingface_hub
+        return  # huggingface_hub is older
     try:
         api.auth_check(repo_id, token=token, write=True)
     except HfHubHTTPError as error:
-        if error.response.status_code in (401, 403):  # any other answer says nothing about rights
+        if error.response.status_code in (401, 403):  # other answers say nothing about rights
             raise
 
 
@@ -181,12 +184,12 @@ def _warning_of_failed_push() -> Iterator[None]:
 
 
 def _watch(trainer: Trainer, jobs: list[Future]) -> None:
-    """Warn where a push in the background fails: Transformers does not look at what becomes of it."""
+    """Warn if a push in the background fails, because Transformers does not check its result."""
     failed: list[Future] = []
 
     def look(job: Future) -> None:
         error = None if job.cancelled() else job.exception()
-        if error is not None and not failed:  # the model and its checkpoint fail of one cause
+        if error is not None and not failed:  # the pushes of the model and of its checkpoint fail for the same reason
             logger.warning(_describe_push(trainer, error))
             failed.append(job)
 
@@ -199,14 +202,16 @@ def _describe_push(trainer: Trainer, error: BaseException | None, private: bool 
     command = ["hf", "upload", repo_id, str(args.output_dir), "."]
     for pattern in _NOT_PUSHED:
         command += ["--exclude", pattern]
-    if args.hub_private_repo if private is None else private:  # the command makes what is not there yet
+    if (
+        args.hub_private_repo if private is None else private
+    ):  # the command creates the repository if it does not exist
         command.append("--private")
     if args.hub_revision is not None:
         command += ["--revision", args.hub_revision]
-    going_on = ", training goes on, and the next save pushes again" if trainer.is_in_train else ""
+    then = ", training continues, and the next save pushes again" if trainer.is_in_train else ""
     return (
         f"The push to {repo_id} failed, because {describe_failure(error)}, and push again with trainer.push_to_hub() or, "
-        f"in a shell, `{shlex.join(command)}`. Nothing is lost: the run is in {args.output_dir}{going_on}."
+        f"in a shell, `{shlex.join(command)}`. Nothing is lost: the run is in {args.output_dir}{then}."
     )
 
 
