@@ -237,6 +237,15 @@ def test_without_words_the_picture_shows_the_tokens_there_are():
     figure = plot_fork_words(make_rows(" 15", "15", " *", "\n", "<end>", " ", "\x00", "\ud800"), min_count=5)
     assert read_words(figure) == ["15", "*", "↵", "<end>", "␣", "U+0000", "U+D800"]
     assert "tokens seen at least 5 times" in figure.get_suptitle()
+    numbers = [str(number) for number in range(20)]
+    certain = make_rows("left", "vs", "no", "<end>", mean_entropy=0.1)
+    assert read_words(plot_fork_words(make_rows(*numbers) + certain, min_count=5)) == numbers[:15]
+    assert read_words(plot_fork_words(make_rows(*numbers[:17]) + certain, min_count=5)) == [
+        "left",
+        "vs",
+        "no",
+        "<end>",
+    ]
 
 
 @pytest.mark.parametrize("rows", [[], make_rows("wait", "so", "but", mean_entropy=0.0)])

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 
-_MIN_WORDS = 3
+# Words are ranked if so many of the tokens with the highest means are words.
+_MIN_WORDS, _NUM_HIGHEST = 3, 20
 # White space has no ink; these characters stand for it.
 _MARKS = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥"})
 
@@ -48,8 +49,8 @@ def rank_words(rows: Sequence[Mapping[str, Any]]) -> tuple[list[RankedWord], str
     Rank words by their mean entropy, the highest first.
 
     Tokens that differ only in the white space around them are one word, with their common mean and count. Words without
-    any entropy are left out. If fewer than three words are left, as in answers that are made of numbers and signs, all
-    tokens are ranked.
+    any entropy are left out. If fewer than 3 of the 20 tokens with the highest means are words, as in answers that are
+    made of numbers and signs, all tokens are ranked.
 
     Args:
         rows (sequence of `dict`):
@@ -66,18 +67,19 @@ def rank_words(rows: Sequence[Mapping[str, Any]]) -> tuple[list[RankedWord], str
     (['*', '7'], 'tokens')
     ```
     """
-    words = _merge([row for row in rows if is_word(row["token"])])
-    return (words, "words") if len(words) >= _MIN_WORDS else (_merge(rows), "tokens")
+    uncertain = sorted((row for row in rows if row["mean_entropy"] > 0), key=lambda row: -row["mean_entropy"])
+    if sum(is_word(row["token"]) for row in uncertain[:_NUM_HIGHEST]) < _MIN_WORDS:
+        return _merge(uncertain), "tokens"
+    return _merge([row for row in uncertain if is_word(row["token"])]), "words"
 
 
 def _merge(rows: Sequence[Mapping[str, Any]]) -> list[RankedWord]:
     counts: dict[str, int] = {}
     sums: dict[str, float] = {}
     for row in rows:
-        if row["mean_entropy"] > 0:
-            word = _show(row["token"])
-            counts[word] = counts.get(word, 0) + row["count"]
-            sums[word] = sums.get(word, 0.0) + row["count"] * row["mean_entropy"]
+        word = _show(row["token"])
+        counts[word] = counts.get(word, 0) + row["count"]
+        sums[word] = sums.get(word, 0.0) + row["count"] * row["mean_entropy"]
     words = [RankedWord(word, sums[word] / counts[word], counts[word]) for word in counts]
     return sorted(words, key=lambda word: -word.mean_entropy)  # equal means keep the order of the rows
 

@@ -1,4 +1,4 @@
-"""Fonts that show the characters of a text: DejaVu Sans comes with matplotlib, others are taken where they are installed."""
+"""Chooses fonts that show the characters of a text: DejaVu Sans, which comes with matplotlib, and other installed fonts."""
 
 import functools
 import re
@@ -11,7 +11,7 @@ logger = getLogger(__name__)
 _FIRST = "DejaVu Sans"
 # Fonts made for text on a screen come first, then all others in the order of their names.
 _PREFERRED = ("Noto Sans", "Source Han Sans", "WenQuanYi", "Arial Unicode", "PingFang", "Microsoft YaHei")
-# Fonts that come with matplotlib and help nowhere: those for formulas have other signs in the places of letters.
+# Fonts that come with matplotlib and are of no use here. Those for formulas have other signs in the places of letters.
 _USELESS = re.compile("cm[a-z]+10|STIX(NonUnicode|Size)|Last Resort|DejaVu .* (Display|Condensed|Light)")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_MIN_BARS = 8  # a few bars keep the thickness of bars
+_MIN_BARS = 8  # fewer bars are as thick as if there were this many
 _MAX_CHARACTERS = 20
 _SMALL = FONT_SIZE - 1.5
 
@@ -23,7 +23,7 @@ def plot_fork_words(
     rows: Sequence[Mapping[str, Any]], min_count: int, max_words: int = 15, threshold: float | None = None
 ) -> "Figure":
     """
-    Draw the words with the highest mean entropy as bars, with the number of times each was seen.
+    Draw the words with the highest mean entropy as bars, and write how often each was seen.
 
     The words are those of [`~trl_forking.analysis.words.rank_words`]: if there are hardly any words, as in answers made of
     numbers and signs, the picture shows all tokens.
@@ -34,11 +34,11 @@ def plot_fork_words(
         rows (sequence of `dict`):
             Rows of [`compute_token_table`], such as `top_tokens` of [`summarize`].
         min_count (`int`):
-            How often each token was seen at least, for the title.
+            Smallest number of times that each token was seen, for the title.
         max_words (`int`, *optional*, defaults to `15`):
             Largest number of bars.
         threshold (`float`, *optional*):
-            Lowest entropy of a forking token, in nats. Words whose mean is as high are red, and a line marks the place.
+            Lowest entropy of a forking token, in nats. A line marks it, and words whose mean reaches it are red.
 
     Returns:
         [`~matplotlib.figure.Figure`]
