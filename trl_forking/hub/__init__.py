@@ -1,0 +1,1 @@
+"""Pushing a run to the Hub: every failure is one sentence, and none stops training."""

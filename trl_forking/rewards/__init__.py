@@ -1,0 +1,1 @@
+"""Rewards for answers that can be verified."""

@@ -1,0 +1,1 @@
+"""How a rollout batch is made: dynamic sampling, the stream of prompts, and callbacks that see the rollout."""
