@@ -55,8 +55,9 @@ def start(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def mistake(capsys, monkeypatch):
+def mistake(capsys, monkeypatch, tmp_path):
     """Make a mistake, and return the message: exit code 2, three lines at most, nothing started."""
+    monkeypatch.chdir(tmp_path)  # a recipe writes to runs/, which may hold a run of the developer
 
     def run(*flags, num_gpus=0):
         monkeypatch.setattr("trl_forking.commands.grpo.count_gpus", lambda: num_gpus)

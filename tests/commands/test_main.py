@@ -1,5 +1,6 @@
 """The table of commands: what it answers without importing anything heavy, and the help of every command."""
 
+import ast
 import dataclasses
 import os
 import subprocess
@@ -96,3 +97,17 @@ def test_a_percent_sign_reaches_the_reader(capsys):
         with pytest.raises(SystemExit):
             main(["analyze", flag])
         assert "highest 0.5 % entropies" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_command_imports_no_other_command():
+    """What two commands share stands in a module of its own."""
+    folder = Path(sys.modules[main.__module__].__file__).parent
+    commands = {command.module.split(".")[1] for command in COMMANDS.values()}
+    for name in commands:
+        path = folder / name
+        for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
+            level = 2 if path.is_dir() else 1  # of a relative import from this folder
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.level == level:
+                    imported = {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+                    assert not imported & commands, f"{file} imports {imported}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..writing.files import write_atomically
+from ..writing.numbers import format_percent
 from .page import choose_min_count, draw_each, draw_figures, write_figures, write_page
 from .plots import plot_change_by_bin, plot_overlap, plot_percentile_traces
 from .records import ScoredAnswer
@@ -64,15 +65,15 @@ def describe_comparison(comparison: dict[str, Any]) -> str:
     >>> from trl_forking.analysis.comparison import build_comparison
     >>> from trl_forking.analysis.comparison_page import describe_comparison
     >>> describe_comparison(build_comparison([np.array([0.0, 1.0])], {"step 10": [np.array([0.0, 2.0])]}, 0.5))
-    "Of the base model's forks 100.0 % are forks of step 10 too. Mean entropy went from 0.5 to 1 nats."
+    "100 % of the base model's forks are forks of step 10 too. The mean entropy went from 0.5 to 1 nats."
     ```
     """
     first, last = comparison["overlap"][0], comparison["overlap"][-1]
     if last["to_first"] is None:
         return "No answer has a token, so there is nothing to compare."
     return (
-        f"Of the base model's forks {100 * last['to_first']:.1f} % are forks of {last['checkpoint']} too. Mean entropy "
-        f"went from {first['mean_entropy']:.3g} to {last['mean_entropy']:.3g} nats."
+        f"{format_percent(last['to_first'])} of the base model's forks are forks of {last['checkpoint']} too. The mean "
+        f"entropy went from {first['mean_entropy']:.3g} to {last['mean_entropy']:.3g} nats."
     )
 
 

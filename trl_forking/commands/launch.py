@@ -28,7 +28,7 @@ class LaunchArguments:
 
     Parameters:
         num_processes (`int`, *optional*):
-            Number of processes on all machines, one for each GPU. The batch sizes are computed for that number.
+            Number of processes on all machines, one for each GPU. The batch sizes are computed for this number.
         accelerate_config (`str`, *optional*):
             `"ddp"`, `"zero2"`, `"zero3"`, `"fsdp2"` or `"multi_node"`, or a file that `accelerate config` wrote.
         num_machines (`int`, *optional*):
@@ -179,8 +179,8 @@ def choose_launcher(launch: LaunchArguments, args: ForkingGRPOConfig, num_gpus: 
         if config is not None and config.parent == find_examples() / "accelerate_configs":
             why = "use_cpu is true" if args.use_cpu else "this machine has none"
             raise UserError(
-                f"--accelerate_config {config.stem} starts one process for each GPU, and {why}: leave it out, or see "
-                "what it would do with --dry_run."
+                f"--accelerate_config {config.stem} starts one process for each GPU, and {why}: leave it out, or add "
+                "--dry_run to see the settings only."
             )
         # `accelerate launch --cpu` starts one process, whatever number it is asked for.
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
@@ -223,8 +223,8 @@ def _check_machines(launch: LaunchArguments, args: ForkingGRPOConfig, num_gpus: 
     address = launch.main_process_ip or cluster.main_process_ip
     if num_machines > 1 and (launch.machine_rank is None or address is None):
         raise UserError(
-            f"on {num_machines} machines each needs its number and the address of the first: --machine_rank 0 to "
-            f"{num_machines - 1} --main_process_ip ADDRESS."
+            f"a run on {num_machines} machines needs the number of each machine and the address of the first one: "
+            f"--machine_rank 0 to {num_machines - 1} --main_process_ip ADDRESS."
         )
 
 

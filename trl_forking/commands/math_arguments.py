@@ -151,7 +151,9 @@ def check_arguments(
     if not model_args.model_name_or_path:
         raise UserError(f"{source}: model_name_or_path is missing: give a model of the Hub or a folder.")
     if not script_args.dataset_name:
-        raise UserError(f"{source}: dataset_name is missing: give a data set of the Hub or a .jsonl file.")
+        raise UserError(
+            f"{source}: dataset_name is missing: give a data set of the Hub, or a file such as problems.jsonl."
+        )
     if (script_args.dataset_name == BUILT_IN) != (model_args.model_name_or_path == BUILT_IN):
         raise UserError(f"{source}: the built-in model knows the built-in task only: set both names to {BUILT_IN}.")
     longest = training_args.max_completion_length
@@ -222,7 +224,8 @@ def find_checkpoint(training_args: ForkingGRPOConfig) -> str | bool | None:
     if folder.lower() in ("none", "false"):
         if last := find_last_complete(training_args.output_dir):
             raise UserError(
-                f"{last} is of another run: --resume_from_checkpoint true goes on with it, or set output_dir."
+                f"{last} is of another run: --resume_from_checkpoint true goes on with that run, or set another "
+                "output_dir for a new one."
             )
         return None
     return resolve_checkpoint(True if folder.lower() in ("true", "last") else folder, training_args.output_dir)
