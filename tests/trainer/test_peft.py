@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -22,7 +21,6 @@ pytestmark = [  # what PEFT says of itself
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`"),
     pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`"),
 ]
-HAS_BITSANDBYTES = find_spec("bitsandbytes") is not None
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -362,8 +360,8 @@ def test_arguments_of_the_example_become_configurations(tmp_path):
     assert training_args.model_init_kwargs["dtype"] == "float32"
 
 
-@pytest.mark.skipif(HAS_BITSANDBYTES, reason="bitsandbytes is installed")
-def test_quantization_without_bitsandbytes_names_it(tmp_path):
+def test_quantization_without_bitsandbytes_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.quantizers.quantizer_bnb_4bit.is_bitsandbytes_available", lambda: False)
     build_base().save_pretrained(tmp_path / "model")
     with pytest.raises(ImportError, match="bitsandbytes"):
         build_quantized(tmp_path, load_in_4bit=True)
