@@ -223,6 +223,8 @@ def _score_logits(
     logprobs -= logprobs.logsumexp(-1, keepdim=True)
     top_logprobs, top_ids = logprobs.topk(min(top_alternatives, logprobs.size(-1)))
     drawn_logprobs = logprobs.gather(1, drawn.unsqueeze(1)).squeeze(1)
+    # Not by selection.entropies.compute_entropies: the log-probabilities are here already, a second softmax would take the
+    # memory of another chunk, and near entropy 0 this sum is more precise than one over probabilities in fp32.
     # A token with probability 0 adds nothing: 0 times a finite number, and not 0 times infinity.
     logprobs.clamp_(min=torch.finfo(torch.float32).min, max=0.0)
     entropies = -logprobs.exp().mul_(logprobs).sum(-1)
