@@ -1,6 +1,6 @@
-"""Decoding with two temperatures: one for the tokens where the entropy is high, another for the rest.
+"""Decoding with two temperatures: one for tokens with a high entropy, and another for the rest.
 
-Shapes: `B` rows that are being continued, `V` words of the vocabulary. Entropies and thresholds are in nats.
+Shapes: `B` sequences that are continued, `V` tokens of the vocabulary. Entropies and thresholds are in nats.
 """
 
 import math
@@ -13,25 +13,25 @@ from ..selection.entropies import compute_entropies
 
 def check_fork_temperature(threshold: float, fork_temperature: float, other_temperature: float) -> None:
     """
-    Refuse a threshold or a temperature that can't be meant.
+    Check a threshold and two temperatures.
 
     Args:
         threshold (`float`):
-            Entropy in nats, 0 or more; infinity means that no token is a fork.
+            Entropy in nats, 0 or more. With infinity no token is a fork.
         fork_temperature (`float`):
             Positive and finite.
         other_temperature (`float`):
             Positive and finite.
 
     Raises:
-        `ValueError`: with one sentence that names the value.
+        `ValueError`: if a value is not allowed. The message names the value.
 
     Example:
     ```python
     >>> check_fork_temperature(0.672, fork_temperature=0.0, other_temperature=1.0)
     Traceback (most recent call last):
         ...
-    ValueError: fork_temperature must be a positive number, but it is 0.0: for nearly greedy decoding take 0.01.
+    ValueError: fork_temperature must be a positive number, but it is 0.0: use 0.01 for nearly greedy decoding.
     ```
     """
     if not _is_number(threshold) or not threshold >= 0:
@@ -39,7 +39,7 @@ def check_fork_temperature(threshold: float, fork_temperature: float, other_temp
     for name, value in (("fork_temperature", fork_temperature), ("other_temperature", other_temperature)):
         if not _is_number(value) or not 0 < value < math.inf:
             raise ValueError(
-                f"{name} must be a positive number, but it is {value!r}: for nearly greedy decoding take 0.01."
+                f"{name} must be a positive number, but it is {value!r}: use 0.01 for nearly greedy decoding."
             )
 
 
@@ -51,19 +51,19 @@ def apply_fork_temperature(
     logits: torch.Tensor, threshold: float, fork_temperature: float, other_temperature: float
 ) -> torch.Tensor:
     r"""
-    Divide each row of logits by the temperature that its entropy calls for.
+    Divide each row of logits by the temperature of its kind: fork or other token.
 
-    \\( z' = z / T_\text{fork} \\) where \\( H \ge \tau \\), else \\( z' = z / T_\text{other} \\). The entropy \\( H \\) is
-    that of \\( \mathrm{softmax}(z) \\), before either temperature. A row at the threshold is a fork, as in the paper's
-    indicator \\( \mathbb{1}[H \ge \tau] \\).
+    \\( z' = z / T_\text{fork} \\) where \\( H \ge \tau \\), else \\( z' = z / T_\text{other} \\). \\( H \\) is the entropy of
+    \\( \mathrm{softmax}(z) \\), before any temperature. A row at the threshold is a fork, like in the indicator
+    \\( \mathbb{1}[H \ge \tau] \\) of the paper.
 
     Source: the experiment of figure 3 of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
 
     Args:
         logits (`torch.Tensor` of shape `(B, V)`):
-            Logits \\( z \\) before any temperature; they are left as they are.
+            Logits \\( z \\) before any temperature. They are left as they are.
         threshold (`float`):
-            Entropy \\( \tau \\) in nats from which on a row is a fork.
+            Lowest entropy \\( \tau \\) of a fork, in nats.
         fork_temperature (`float`):
             Temperature of the forks.
         other_temperature (`float`):
@@ -85,8 +85,8 @@ def apply_fork_temperature(
     ```
     """
     check_fork_temperature(threshold, fork_temperature, other_temperature)
-    # Divided by Python numbers, as plain sampling does it: on a GPU PyTorch then multiplies by the reciprocal, and a
-    # tensor of temperatures would differ from plain sampling in the last bit.
+    # Plain sampling divides by a Python number too. On a GPU PyTorch then multiplies by the reciprocal, so that a tensor of
+    # temperatures would give another last bit than plain sampling.
     return torch.where(compute_entropies(logits) >= threshold, logits / fork_temperature, logits / other_temperature)
 
 
@@ -94,14 +94,14 @@ class ForkTemperature(LogitsProcessor):
     """
     Sample the forks at one temperature and all other tokens at another, in `model.generate`.
 
-    Transformers runs it on the logits in fp32, after its own processors that forbid tokens or change their logits (those
-    count for the entropy) and before its temperature, top-k, top-p and min-p. Pass `temperature=1.0`, which adds no
-    temperature of its own, and `top_k=0` and `top_p=1.0` unless they are wanted: the generation config of many models
-    sets all three. The source and the equation are those of [`apply_fork_temperature`].
+    Transformers calls it with logits in fp32, after its own processors that forbid tokens or change logits, so the entropy
+    is that of the changed logits. Temperature, top-k, top-p and min-p of Transformers come later. Pass `temperature=1.0`,
+    so that there is no third temperature. Pass `top_k=0` and `top_p=1.0` unless you want these cuts: the generation config
+    of many models sets all three. Source and equation are those of [`apply_fork_temperature`].
 
     Args:
         threshold (`float`):
-            Entropy in nats from which on a token is a fork; 0.672 in the paper's experiment with Qwen3-8B.
+            Lowest entropy of a fork, in nats; 0.672 in the paper's experiment with Qwen3-8B.
         fork_temperature (`float`):
             Temperature of the forks, positive.
         other_temperature (`float`):

@@ -1,13 +1,13 @@
-"""Decoding with two temperatures in vLLM, for each request its own. Importable without vLLM, which it is of no use to.
+"""Decoding with two temperatures in vLLM. Each request has its own two. The module can be imported without vLLM.
 
     LLM(model, logits_processors=["trl_forking.decoding.vllm:ForkTemperatureLogitsProcessor"])
     SamplingParams(
         temperature=1.0, extra_args={"fork_threshold": 0.672, "fork_temperature": 1.2, "other_temperature": 1.0}
     )
 
-vLLM samples with either of two model runners, each with an interface of its own: V1 tells a processor which request is in
-which row of the batch, V2 gives a request a slot and maps rows to slots at every step. V1 serves all requests with logits
-processors until vLLM 0.30, and V2 most from 0.31 on. One class does both, so that one name works with every version.
+vLLM has two model runners with different interfaces. V1 tells a processor which request is in which row of the batch. V2
+gives a request a slot, and maps rows to slots at every step. Until vLLM 0.30, V1 runs all requests with logits processors;
+from 0.31 on, V2 runs most of them. One class supports both, so that one name works with every version.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ from .transformers import check_fork_temperature
 
 # The keys of SamplingParams.extra_args, in the order of the columns below.
 EXTRA_ARGS = ("fork_threshold", "fork_temperature", "other_temperature")
-_NEUTRAL = (0.0, 1.0, 1.0)  # for requests without them: division by 1 changes no bit
+_NEUTRAL = (0.0, 1.0, 1.0)  # for requests without them, because a division by 1 changes nothing
 
 _INTERFACES = ("vllm.v1.sample.logits_processor", "vllm.v1.worker.gpu.sample.logits_processor")
 
 
 def _find_interfaces() -> tuple[type, ...]:
-    """The classes that vLLM's model runners ask a processor to inherit from: none, one or two, by the version."""
+    """Find the base classes that the model runners of vLLM require: none, one or two, depending on the version."""
     found = []
     for name in _INTERFACES:
         try:
@@ -44,21 +44,21 @@ def read_fork_temperature(
     extra_args: Mapping[str, Any] | None, temperature: float
 ) -> tuple[float, float, float] | None:
     """
-    Read and check what a request asks for.
+    Read and check the values of a request.
 
     Args:
         extra_args (`Mapping[str, Any]`, *optional*):
-            `SamplingParams.extra_args`, with `fork_threshold` (nats), `fork_temperature` and `other_temperature`, or
-            with none of them.
+            `SamplingParams.extra_args`: all of `fork_threshold` (nats), `fork_temperature` and `other_temperature`, or
+            none of them.
         temperature (`float`):
             `SamplingParams.temperature`.
 
     Returns:
-        `tuple[float, float, float]` or `None`: the three in this order; `None` for a request without them.
+        `tuple[float, float, float]` or `None`: the three values in this order, or `None` for a request without them.
 
     Raises:
-        `ValueError`: if some are missing, a value can't be meant, or `temperature` is not 1.0, which would divide the
-        logits once more.
+        `ValueError`: if some of the values are missing or not allowed, or if `temperature` is not 1.0, because vLLM would
+            divide the logits by it too.
 
     Example:
     ```python
@@ -81,7 +81,7 @@ def read_fork_temperature(
     if temperature != 1.0:
         raise ValueError(
             f"temperature must be 1.0 beside fork_temperature and other_temperature, but it is {temperature!r}: vLLM "
-            "would divide the logits by it once more."
+            "would divide the logits by it too."
         )
     return float(threshold), float(fork), float(other)
 
@@ -90,18 +90,18 @@ class ForkTemperatureLogitsProcessor(*_find_interfaces()):  # type: ignore[misc]
     """
     Sample the forks of a request at one temperature and its other tokens at another, in vLLM.
 
-    It is not for calling: vLLM gets its name, `"trl_forking.decoding.vllm:ForkTemperatureLogitsProcessor"`, and each
-    request its values through `SamplingParams.extra_args`, as at the top of this file. A request without them is
-    sampled as if the processor weren't there. Equation and source are those of
+    vLLM creates and calls the processor. Give it the name `"trl_forking.decoding.vllm:ForkTemperatureLogitsProcessor"`, and
+    give each request its values in `SamplingParams.extra_args`, as shown at the top of this file. The processor does not
+    change requests without these values. Equation and source are those of
     [`~trl_forking.decoding.apply_fork_temperature`].
 
     Args:
         vllm_config (`vllm.config.VllmConfig`):
-            Its `scheduler_config.max_num_seqs` is the number of requests of a batch.
+            Configuration. V1 reads from `scheduler_config.max_num_seqs` how many requests a batch can have.
         place (`torch.device` or `LogitsProcRequestState`):
-            The device from the V1 runner, the state of the requests from V2.
+            V1 passes the device, and V2 the state of the requests.
         is_pin_memory (`bool`, *optional*, defaults to `False`):
-            Given by V1 and not used: what is copied is a few numbers, and only when requests come or go.
+            V1 passes it. It is not used, because only a few numbers are copied, when requests come or go.
 
     Example:
     ```python
@@ -115,7 +115,7 @@ class ForkTemperatureLogitsProcessor(*_find_interfaces()):  # type: ignore[misc]
     def __init__(self, vllm_config: Any, place: Any, is_pin_memory: bool = False):
         is_v1 = isinstance(place, torch.device | str)
         num_slots = vllm_config.scheduler_config.max_num_seqs if is_v1 else place.max_num_reqs
-        # A slot is a row of the batch in V1 and a request's place for life in V2.
+        # In V1 a slot is a row of the batch. In V2 it is the place of a request as long as the request lives.
         self._settings = torch.tensor([_NEUTRAL] * num_slots)  # (slots, 3)
         self._is_used = np.zeros(num_slots, dtype=bool)
         self._on_device = torch.tensor([_NEUTRAL] * num_slots, device=place if is_v1 else place.device)
@@ -123,20 +123,20 @@ class ForkTemperatureLogitsProcessor(*_find_interfaces()):  # type: ignore[misc]
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Raise `ValueError` for a request whose values can't be meant; vLLM refuses the request with the message."""
+        """Raise `ValueError` for a request with wrong values. vLLM refuses the request with this message."""
         read_fork_temperature(sampling_params.extra_args, sampling_params.temperature)
 
     def is_argmax_invariant(self) -> bool:
         """
-        Say that greedy decoding is changed, so that V1 shows the logits before the temperature.
+        Return False, so that V1 passes the logits before its temperature.
 
-        Dividing by a positive number moves no argmax, but V1 runs the processors that say so after the temperature,
-        min-p among them, and this one has to see the entropy before.
+        In fact the division never changes the argmax. But V1 calls the processors that return True, such as min-p, after
+        the temperature, and this processor needs the entropy before it.
         """
         return False
 
     def update_state(self, batch_update: Any) -> None:
-        """Follow the requests through V1's batch: those removed, those added, and those moved to another row."""
+        """Follow the requests in the batch of V1: some are removed, some are added, and some move to another row."""
         if batch_update is None:
             return
         for index in batch_update.removed:
@@ -148,26 +148,26 @@ class ForkTemperatureLogitsProcessor(*_find_interfaces()):  # type: ignore[misc]
         self.apply_staged_writes()
 
     def add_request(self, req_idx: int, sampling_params: Any) -> bool:
-        """Note a request's values in its slot, over those of the request before it, and return whether it has any."""
+        """Write the values of a request into its slot, over those of an earlier request. Return whether it has any."""
         settings = read_fork_temperature(sampling_params.extra_args, sampling_params.temperature)
         self._write(req_idx, settings)
         return settings is not None
 
     def apply_staged_writes(self) -> None:
-        """Copy what has changed to the device."""
+        """Copy changed values to the device."""
         if self._is_stale:
             self._on_device.copy_(self._settings)
             self._is_stale = False
 
     def apply(self, logits: torch.Tensor, ctx: Any = None) -> torch.Tensor:
         """
-        Divide the logits of each row by the temperature that its entropy calls for, in place.
+        Divide the logits of each row by the temperature of its kind (fork or other token), in place.
 
         Args:
             logits (`torch.Tensor` of shape `(B, V)`):
                 Logits before any temperature, float32.
             ctx (`LogitsContext`, *optional*):
-                What V2 knows of this step's rows; in V1 row and slot are the same.
+                The rows of this step in V2. In V1 a row is a slot.
 
         Returns:
             `torch.Tensor` of shape `(B, V)`: the same tensor.
@@ -187,7 +187,7 @@ class ForkTemperatureLogitsProcessor(*_find_interfaces()):  # type: ignore[misc]
         moved, replaced = (self._settings[slot].clone() for slot in (source, target))
         moved_used, replaced_used = self._is_used[[source, target]]
         self._settings[target], self._is_used[target] = moved, moved_used
-        # What a one-way move leaves behind is an empty row.
+        # After a move in one direction, the old row is empty.
         self._settings[source] = replaced if is_swap else torch.tensor(_NEUTRAL)
         self._is_used[source] = replaced_used if is_swap else False
         self._is_stale = True
