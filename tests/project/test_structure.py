@@ -128,6 +128,28 @@ def test_no_test_file_imports_another():
         assert not [name for name in names if name.startswith("test_") or name == "conftest"], path
 
 
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in (ROOT / "tests").rglob("test_*.py")}), ids=lambda folder: folder.name
+)
+def test_every_folder_has_tests_that_are_not_slow(folder):
+    assert any(find_fast_tests(path.read_text()) for path in folder.glob("test_*.py"))
+
+
+def find_fast_tests(source: str) -> list[str]:
+    nodes = ast.parse(source).body
+    marks = [node for node in nodes if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"]
+    if any("mark.slow" in ast.unparse(node) for node in marks):
+        return []
+    tests = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    return [node.name for node in tests if "pytest.mark.slow" not in map(ast.unparse, node.decorator_list)]
+
+
+def test_slow_tests_are_told_from_the_others():
+    source = "@pytest.mark.slow\ndef test_a(): ...\n@pytest.mark.skip\ndef test_b(): ...\ndef c(): ..."
+    assert find_fast_tests(source) == ["test_b"]
+    assert find_fast_tests(f"pytestmark = [pytest.mark.slow]\n{source}") == []
+
+
 def find_names(tree: ast.Module) -> set[str]:
     """Return the single words of all that a file imports: `a`, `b` and `c` of `from a.b import c`."""
     names = set()
