@@ -1,4 +1,4 @@
-"""Countdown search: a built-in task whose forking tokens are known by construction, and a model prepared for it."""
+"""Countdown search: the built-in task, whose forking tokens are known by construction, and a model for it."""
 
 from .evaluation import CountdownEvaluation, evaluate_countdown
 from .model import ASSETS, load_countdown_model, load_countdown_tokenizer

@@ -28,7 +28,7 @@ class CountdownEvaluation:
         interval (`tuple[float, float]`):
             Wilson's 95 % interval of the accuracy.
         completions (`list[str]`):
-            The answers, in the order of the problems.
+            Answers, in the order of the problems.
     """
 
     num_problems: int
@@ -50,18 +50,18 @@ def evaluate_countdown(
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
-            A model over the task's vocabulary. Its training mode is left as it was.
+            Model with the vocabulary of the task. Its training mode is left as it was.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            The task's tokenizer.
+            Tokenizer of the task.
         dataset ([`~datasets.Dataset`]):
-            Problems as [`make_countdown_dataset`] makes them.
+            Problems of [`make_countdown_dataset`].
         seed (`int`):
-            Seed of the sampling. The global random state of CPU and CUDA is left as it was.
+            Seed of the sampling. The random state of the caller, on CPU and CUDA, is left as it was.
         batch_size (`int`, *optional*, defaults to `512`):
             Problems per forward pass. Another size draws other answers.
 
     Returns:
-        [`CountdownEvaluation`]: Accuracy, its 95 % interval and the answers.
+        [`CountdownEvaluation`]: accuracy, its 95 % interval and the answers.
 
     Example:
     ```python
@@ -89,11 +89,14 @@ def _draw_answers(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: list[str], seed: int, batch_size: int
 ) -> list[str]:
     """Draw one answer to each prompt. An answer without an end is cut after 52 words."""
-    from ..decoding.sampling import SamplingSettings, TransformersSampler  # the task itself needs no torch
+    from ..decoding.sampling import (  # without an evaluation the task needs no torch
+        SamplingSettings,
+        TransformersSampler,
+    )
 
     settings = SamplingSettings(num_generations=1, max_completion_length=MAX_COMPLETION_LENGTH)
     sampler = TransformersSampler(model, tokenizer, settings)
     answers = sampler.sample(tokenizer(prompts)["input_ids"], seed, batch_size)
-    # With special tokens: padding in the midst of an answer is an error, and the verifier has to see it.
+    # Special tokens stay: padding in the middle of an answer is an error, and the verifier has to see it.
     texts = tokenizer.batch_decode([ids for (ids,) in answers], skip_special_tokens=False)
     return [text.partition(END_TOKEN)[0].strip() for text in texts]

@@ -1,4 +1,4 @@
-"""The model and the tokenizer of the built-in task, as they come with the package."""
+"""The model and the tokenizer of the built-in task."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ ASSETS = Path(__file__).parent / "assets"
 
 def load_countdown_tokenizer() -> "PreTrainedTokenizerFast":
     """
-    Load the tokenizer that comes with the package.
+    Load the tokenizer of the built-in task.
 
     Returns:
-        [`~transformers.PreTrainedTokenizerFast`]: 65 words, padding on the left, no unknown word.
+        [`~transformers.PreTrainedTokenizerFast`]: tokenizer with 65 words and padding on the left. It has no unknown word.
 
     Example:
     ```python
@@ -32,12 +32,12 @@ def load_countdown_tokenizer() -> "PreTrainedTokenizerFast":
 
 def load_countdown_model() -> "Qwen3ForCausalLM":
     """
-    Load the model that comes with the package, which searches at random and writes legal attempts.
+    Load the model of the built-in task. It writes legal attempts and searches at random.
 
-    It was made by `python -m trl_forking.countdown.warm_start` and is the starting point for reinforcement learning.
+    The model is a starting point for reinforcement learning. `python -m trl_forking.countdown.warm_start` made it.
 
     Returns:
-        [`~transformers.Qwen3ForCausalLM`]: The model on the CPU, in fp32 and in evaluation mode.
+        [`~transformers.Qwen3ForCausalLM`]: model on the CPU, in fp32 and in evaluation mode.
 
     Example:
     ```python

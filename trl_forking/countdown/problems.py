@@ -1,13 +1,13 @@
-"""The built-in task: search for a way from three numbers to a goal, with forks known by construction.
+"""The built-in task: reach a goal from three numbers. The forks are known by construction.
 
     nums 3 5 2 goal 16 :
     3 * 5 = 15 left 15 2 , 15 - 2 = 13 vs 16 no 5 + 3 = 8 left 8 2 , 8 * 2 = 16 vs 16 yes
 
-An answer is one to three attempts of 17 words, and it ends at the first `yes`. In an attempt the first operand, the
-first operation, the second operand and the second operation are free choices, and every other word follows from what
-stands before it. Four words of 17 are therefore the true forks that a selection by entropy has to find.
+An answer has one to three attempts of 17 words, and it ends at the first `yes`. In each attempt the first operand, the
+first operation, the second operand and the second operation are free choices. Every other word follows from the words
+before it. So four of the 17 words are the true forks that a selection by entropy has to find.
 
-The task, its verifier and a model of 2.7 MB come with the package: a whole training run needs neither network nor GPU.
+The package contains the task, its verifier and a model of 2.7 MB. A whole training run needs no network and no GPU.
 """
 
 import zlib
@@ -31,8 +31,8 @@ WORDS_PER_ATTEMPT = 17
 MAX_ATTEMPTS = 3
 # The end token is the last word of a complete answer.
 MAX_COMPLETION_LENGTH = MAX_ATTEMPTS * WORDS_PER_ATTEMPT + 1
-# First operand, first operation, second operand, second operation. The second step's operands are no choice: two
-# numbers are left and the larger one stands first.
+# First operand, first operation, second operand, second operation. The operands of the second step are not a choice: two
+# numbers are left, and the larger one comes first.
 FORK_OFFSETS = (0, 1, 2, 10)
 
 PAD_TOKEN = "<pad>"
@@ -49,11 +49,11 @@ NUM_PROBLEMS = {"train": 6232, "eval": 1771}
 
 
 def _list_steps(numbers: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
-    """List the legal steps on `numbers` as (text, numbers afterwards), the result in front of what was not used."""
+    """List the legal steps as (text, numbers after the step). The result comes before the numbers that were not used."""
     steps = []
     for first, second in permutations(range(len(numbers)), 2):
         larger, smaller = numbers[first], numbers[second]
-        # Between equal numbers the order is invisible; it is taken once, so that no choice counts double.
+        # The order of two equal numbers cannot be seen. Only one order is listed, so that no choice counts twice.
         if larger < smaller or (larger == smaller and first > second):
             continue
         rest = tuple(number for index, number in enumerate(numbers) if index not in (first, second))
@@ -67,7 +67,7 @@ def _list_steps(numbers: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
 
 @cache
 def _list_values(nums: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
-    """List every way to use up `nums` as (text up to the verdict, value reached), at most 27 of them."""
+    """List every way to use all of `nums` as (text up to the verdict, value), at most 27."""
     return tuple(
         (f"{first_step} left {left[0]} {left[1]} , {second_step}", value)
         for first_step, left in _list_steps(nums)
@@ -77,9 +77,9 @@ def _list_values(nums: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
 
 def list_attempts(nums: Sequence[int], goal: int) -> list[str]:
     """
-    List every legal attempt at a problem, right and wrong ones alike.
+    List every legal attempt at a problem, right or wrong.
 
-    Of two equal numbers each is used in turn, so some attempts are listed twice: a uniform draw is a random search.
+    Each of two equal numbers is used, so some attempts are listed twice. A uniform draw is a random search.
 
     Args:
         nums (`Sequence[int]`):
@@ -88,7 +88,7 @@ def list_attempts(nums: Sequence[int], goal: int) -> list[str]:
             The number to reach.
 
     Returns:
-        `list[str]`: At most 27 attempts of 17 words. The last word is `yes` in an attempt that reaches the goal.
+        `list[str]`: at most 27 attempts of 17 words. The last word of an attempt is `yes` if it reaches the goal.
 
     Example:
     ```python
@@ -114,7 +114,7 @@ def list_goals(nums: Sequence[int]) -> list[int]:
             Three numbers.
 
     Returns:
-        `list[int]`: The goals in ascending order.
+        `list[int]`: goals in ascending order.
 
     Example:
     ```python
@@ -128,17 +128,17 @@ def list_goals(nums: Sequence[int]) -> list[int]:
 
 def is_held_out(nums: Sequence[int]) -> bool:
     """
-    Tell whether a triple of numbers belongs to the `eval` split, in whatever order it is written.
+    Return whether a triple of numbers belongs to the `eval` split. The order of the numbers does not matter.
 
-    A checksum of the sorted numbers decides, which no seed and no version of Python can change. It holds out 34 of
-    the 165 triples (20.6 %).
+    A checksum of the sorted numbers decides. It does not depend on a seed or on the version of Python. 34 of the 165
+    triples (20.6 %) are held out.
 
     Args:
         nums (`Sequence[int]`):
             Three numbers from 1 to 9.
 
     Returns:
-        `bool`: True for `eval`, False for `train`.
+        `bool`: true for `eval`, false for `train`.
 
     Example:
     ```python
@@ -152,7 +152,7 @@ def is_held_out(nums: Sequence[int]) -> bool:
 
 @cache
 def _list_problems(split: str) -> tuple[tuple[tuple[int, ...], int], ...]:
-    """List every solvable problem of a split as (nums, goal), each order of the numbers as a problem of its own."""
+    """List every solvable problem of a split as (nums, goal). Each order of the numbers is another problem."""
     numbers = range(SMALLEST_NUMBER, LARGEST_NUMBER + 1)
     return tuple(
         (nums, goal)
@@ -164,7 +164,7 @@ def _list_problems(split: str) -> tuple[tuple[tuple[int, ...], int], ...]:
 
 def format_prompt(nums: Sequence[int], goal: int) -> str:
     """
-    Write a problem the way the model reads it.
+    Write the prompt of a problem.
 
     Args:
         nums (`Sequence[int]`):
@@ -173,7 +173,7 @@ def format_prompt(nums: Sequence[int], goal: int) -> str:
             The number to reach, 0 to 50.
 
     Returns:
-        `str`: The prompt, 7 words.
+        `str`: prompt of 7 words.
 
     Example:
     ```python
@@ -189,7 +189,7 @@ def make_countdown_dataset(split: str, num_problems: int, seed: int) -> "Dataset
     """
     Draw distinct solvable problems from one split, in random order.
 
-    The splits share no triple of numbers, whatever its order, and the bundled model was not trained on one of `eval`.
+    The splits have no triple of numbers in common, in any order. The model of the package was not trained on those of `eval`.
 
     Args:
         split (`str`):
@@ -200,10 +200,10 @@ def make_countdown_dataset(split: str, num_problems: int, seed: int) -> "Dataset
             Decides which problems are drawn. The same seed draws the same problems.
 
     Returns:
-        [`~datasets.Dataset`]: Columns `prompt` (`str`), `nums` (`list[int]`, three numbers) and `goal` (`int`).
+        [`~datasets.Dataset`]: columns `prompt` (`str`), `nums` (`list[int]`, three numbers) and `goal` (`int`).
 
     Raises:
-        `ValueError`: If the split does not exist or has fewer than `num_problems` problems.
+        `ValueError`: if the split does not exist or has fewer than `num_problems` problems.
 
     Example:
     ```python

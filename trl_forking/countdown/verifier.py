@@ -1,4 +1,4 @@
-"""Verifier, reward and known forks of answers to the built-in task."""
+"""The verifier, the reward and the known forks of the built-in task."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,22 @@ from .problems import END_TOKEN, FORK_OFFSETS, MAX_ATTEMPTS, PAD_TOKEN, WORDS_PE
 
 def verify_countdown(completion: str, nums: Sequence[int], goal: int) -> bool:
     """
-    Verify an answer exactly: right from the first word to the last, and the goal is reached.
+    Verify an answer exactly: every word is right, and the answer reaches the goal.
 
-    At most 27 attempts can be written for three numbers, so an attempt is checked by looking it up among them. That
-    covers the grammar, the operands, their order, the arithmetic, the numbers left and the verdict at once.
+    There are at most 27 legal attempts for three numbers, and the verifier looks up each attempt among them. This checks the
+    grammar, the operands, their order, the arithmetic, the numbers that are left, and the verdict.
 
     Args:
         completion (`str`):
-            The answer without prompt and end token; words are separated by white space.
+            Answer without the prompt and the end token. White space separates the words.
         nums (`Sequence[int]`):
             The three numbers of the problem.
         goal (`int`):
             The number to reach.
 
     Returns:
-        `bool`: True if one to three legal attempts were written, the last one ends with `yes`, and no earlier one
-        does. Anything else is False: an answer cut short, words after the `yes`, any other string.
+        `bool`: true for one to three legal attempts, of which the last one, and only the last one, ends with `yes`. Anything
+        else is false, such as an incomplete answer, words after the `yes`, or any other text.
 
     Example:
     ```python
@@ -49,22 +49,22 @@ def countdown_reward(
     prompts: list[str], completions: list[str], nums: list[list[int]], goal: list[int], **kwargs
 ) -> list[float]:
     """
-    Reward right answers with 1.0 and all others with 0.0; a reward function as TRL calls it.
+    Reward right answers with 1.0 and all others with 0.0. This is a reward function for TRL.
 
     Args:
         prompts (`list[str]`):
-            The prompts. They are not read: `nums` and `goal` hold the problem.
+            Prompts. They are not read, because `nums` and `goal` have the problem.
         completions (`list[str]`):
             One answer for each prompt.
         nums (`list[list[int]]`):
-            The dataset's column `nums`.
+            Column `nums` of the dataset.
         goal (`list[int]`):
-            The dataset's column `goal`.
+            Column `goal` of the dataset.
         **kwargs:
-            What else TRL passes; not read.
+            Other arguments of TRL. They are not read.
 
     Returns:
-        `list[float]`: One reward for each answer.
+        `list[float]`: one reward for each answer.
 
     Example:
     ```python
@@ -79,18 +79,18 @@ def countdown_reward(
 
 def mark_forks(tokens: list[str]) -> list[bool]:
     """
-    Mark the tokens of an answer at which the task leaves a choice.
+    Mark the tokens of an answer at which the task allows a choice.
 
-    Attempts are counted anew from each verdict, so that a wrong number of words in one attempt does not shift the
-    marks of the next.
+    The positions are counted from the last verdict. So a wrong number of words in one attempt does not shift the marks of
+    the next attempt.
 
     Args:
         tokens (`list[str]`):
-            The words of one answer, of any length, with or without spaces; the end token and padding may follow.
+            Words of an answer of any length, with or without spaces. The end token and padding may follow.
 
     Returns:
-        `list[bool]`: For each token, True at the first operand, first operation, second operand and second operation
-        of an attempt. The end token, padding and whatever follows a `yes` are no forks.
+        `list[bool]`: for each token, true at the first operand, first operation, second operand and second operation of an
+        attempt. The end token, padding and all tokens after a `yes` are no forks.
 
     Example:
     ```python

@@ -1,11 +1,11 @@
-"""Make the model that comes with the package: supervised training on random search, about five minutes on one core.
+"""Train the model of the built-in task on random searches. This takes about five minutes on one core.
 
     python -m trl_forking.countdown.warm_start --output_dir assets
 
-The texts are searches in which every attempt is drawn at random from the legal ones, and with probability 0.3 from the
-right ones. The model learns to write legal attempts and a faint preference for right ones. Without the preference (0.1
-was tried) reinforcement learning found nothing to reinforce in two minutes. The forks keep a high entropy, since many
-attempts are legal, and all other words lose theirs.
+In the texts, every attempt is drawn at random from all legal attempts or, with probability 0.3, from the right ones. The
+model learns to write legal attempts, and to prefer right ones a little. With a probability of 0.1, reinforcement learning
+found too few right answers in two minutes. The forks keep a high entropy, because many attempts are legal, and all other
+words lose their entropy.
 """
 
 import argparse
@@ -62,8 +62,8 @@ def build_countdown_tokenizer() -> PreTrainedTokenizerFast:
     Build the word-level tokenizer of the task: 65 words, padding on the left.
 
     Returns:
-        [`~transformers.PreTrainedTokenizerFast`]: A tokenizer that adds no special tokens and decodes to words joined
-        by single spaces. It has no unknown word: a text with one is refused with an error.
+        [`~transformers.PreTrainedTokenizerFast`]: tokenizer that adds no special tokens and decodes to words with single
+        spaces between them. It has no unknown word: other words are an error.
 
     Example:
     ```python
@@ -82,7 +82,7 @@ def build_countdown_tokenizer() -> PreTrainedTokenizerFast:
         pad_token=PAD_TOKEN,
         eos_token=END_TOKEN,
         padding_side="left",
-        # The clean-up would glue " ," to the word before it.
+        # The clean-up would remove the space before a comma.
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
@@ -90,14 +90,14 @@ def build_countdown_tokenizer() -> PreTrainedTokenizerFast:
 
 def build_countdown_model(seed: int = 0) -> Qwen3ForCausalLM:
     """
-    Build the task's model with fresh weights: Qwen3 with 4 layers of width 128, 0.66 M parameters, fp32.
+    Build the model of the task with new random weights: Qwen3 with 4 layers of width 128, 0.67 M parameters, fp32.
 
     Args:
         seed (`int`, *optional*, defaults to `0`):
-            Seed of the weights. The global random state is left as it was.
+            Seed of the weights. The random state of the caller is left as it was.
 
     Returns:
-        [`~transformers.Qwen3ForCausalLM`]: The model on the CPU.
+        [`~transformers.Qwen3ForCausalLM`]: model on the CPU.
 
     Example:
     ```python
@@ -115,7 +115,7 @@ def build_countdown_model(seed: int = 0) -> Qwen3ForCausalLM:
         num_key_value_heads=4,
         head_dim=32,
         max_position_embeddings=128,
-        # Answers are 59 tokens long with their prompt: the usual 10,000 would waste most of the frequencies.
+        # Prompt and answer have 59 tokens: with the usual 10,000 most frequencies would be useless.
         rope_theta=1000.0,
         tie_word_embeddings=True,
         pad_token_id=VOCABULARY.index(PAD_TOKEN),
@@ -131,17 +131,17 @@ def build_countdown_model(seed: int = 0) -> Qwen3ForCausalLM:
 
 def draw_problem(random: Random) -> tuple[list[int], int]:
     """
-    Draw a solvable problem that is not held out; in half of them one number may be as large as 50.
+    Draw a solvable problem that is not held out. In half of the problems one number may be as large as 50.
 
-    The large numbers are there for the arithmetic. `45 - 9` occurs in a search only after `9 * 5` with another 9, and
-    if that triple is held out, nobody has ever told the model what 45 - 9 is.
+    The model needs the large numbers to learn the arithmetic. For example, `45 - 9` occurs in a search only after `9 * 5`
+    with another 9. If this triple is held out, the model would never see what 45 - 9 is.
 
     Args:
         random (`random.Random`):
-            The source of randomness.
+            Source of random numbers.
 
     Returns:
-        `tuple[list[int], int]`: Three numbers and a goal that they reach.
+        `tuple[list[int], int]`: three numbers and a goal that they reach.
 
     Example:
     ```python
@@ -162,7 +162,7 @@ def draw_problem(random: Random) -> tuple[list[int], int]:
 
 def draw_search(nums: list[int], goal: int, random: Random) -> str:
     """
-    Write one random search: at most 3 attempts, stopping at the first that reaches the goal.
+    Write a random search of at most 3 attempts. It ends with the first attempt that reaches the goal.
 
     Args:
         nums (`list[int]`):
@@ -170,10 +170,10 @@ def draw_search(nums: list[int], goal: int, random: Random) -> str:
         goal (`int`):
             A goal that they reach.
         random (`random.Random`):
-            The source of randomness.
+            Source of random numbers.
 
     Returns:
-        `str`: The search, 17 words an attempt, without the end token.
+        `str`: search with 17 words per attempt, without the end token.
 
     Example:
     ```python
@@ -195,7 +195,7 @@ def draw_search(nums: list[int], goal: int, random: Random) -> str:
 
 
 def draw_batch(random: Random) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw random searches as `input_ids` and `labels`, `(B, T)` each; prompts and padding carry no loss."""
+    """Draw random searches as `input_ids` and `labels`, `(B, T)` each. Prompts and padding have no loss."""
     input_ids, labels = [], []
     for _ in range(BATCH_SIZE):
         nums, goal = draw_problem(random)
@@ -209,26 +209,26 @@ def draw_batch(random: Random) -> tuple[torch.Tensor, torch.Tensor]:
 
 def train(seed: int) -> Qwen3ForCausalLM:
     """
-    Train a fresh model on random searches.
+    Train a new model on random searches.
 
     Args:
         seed (`int`):
             Seed of the weights and of the texts.
 
     Returns:
-        [`~transformers.Qwen3ForCausalLM`]: The trained model in evaluation mode.
+        [`~transformers.Qwen3ForCausalLM`]: trained model in evaluation mode.
     """
     random = Random(seed)
     model = build_countdown_model(seed).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        # Up over the first steps, then straight down to zero.
+        # A linear rise over the first steps, then a linear fall to zero.
         lambda step: min((step + 1) / NUM_WARMUP_STEPS, (NUM_STEPS - step) / (NUM_STEPS - NUM_WARMUP_STEPS)),
     )
     for step in range(NUM_STEPS):
         input_ids, labels = draw_batch(random)
-        # Padding stands on the right here: causal attention never sees it, so no attention mask is needed.
+        # The padding is on the right, where causal attention never sees it. So there is no attention mask.
         loss = model(input_ids=input_ids, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -241,12 +241,12 @@ def train(seed: int) -> Qwen3ForCausalLM:
 
 
 def _list_tokens(completion: str) -> list[str]:
-    # The end token belongs to an answer, unless the answer was cut short.
+    # The end token belongs to an answer, unless the answer is too long.
     return [*completion.split(), END_TOKEN][:MAX_COMPLETION_LENGTH]
 
 
 def _score_answers(model: Qwen3ForCausalLM, prompts: list[str], completions: list[str]) -> list[list[float]]:
-    """Compute the entropy in nats at each token of each answer, under the model that wrote it."""
+    """Compute the entropy in nats at each token of each answer, under the model that wrote the answers."""
     answers = [_list_tokens(completion) for completion in completions]
     rows = [
         [WORD_IDS[word] for word in [*prompt.split(), *answer, *[PAD_TOKEN] * (MAX_COMPLETION_LENGTH - len(answer))]]
@@ -261,18 +261,18 @@ def _score_answers(model: Qwen3ForCausalLM, prompts: list[str], completions: lis
 
 def compute_figures(model: Qwen3ForCausalLM, problems: Dataset, seed: int) -> dict[str, float]:
     """
-    Compute how the entropy spreads over the model's own answers, and how well its top 20 % find the forks.
+    Compute the distribution of the entropy over answers of the model, and how well the top 20 % find the forks.
 
     Args:
         model ([`~transformers.Qwen3ForCausalLM`]):
-            The model, on the CPU.
+            Model on the CPU.
         problems ([`~datasets.Dataset`]):
-            Problems as [`make_countdown_dataset`] makes them.
+            Problems of [`make_countdown_dataset`].
         seed (`int`):
             Seed of the sampling.
 
     Returns:
-        `dict[str, float]`: Figures by name; entropies are in nats, all else is a fraction.
+        `dict[str, float]`: figures by name. Entropies are in nats, and all other figures are fractions.
 
     Example:
     ```python
@@ -286,7 +286,9 @@ def compute_figures(model: Qwen3ForCausalLM, problems: Dataset, seed: int) -> di
     completions = evaluate_countdown(model, build_countdown_tokenizer(), problems, seed).completions
     answers = [_list_tokens(completion) for completion in completions]
     rows = _score_answers(model, problems["prompt"], completions)
-    entropies = torch.tensor([entropy for row in rows for entropy in row])  # all tokens of all answers in a line
+    entropies = torch.tensor(
+        [entropy for row in rows for entropy in row]
+    )  # the tokens of all answers, one after the other
     forks = torch.tensor([is_fork for answer in answers for is_fork in mark_forks(answer)])
     offsets = torch.tensor([index % WORDS_PER_ATTEMPT for answer in answers for index in range(len(answer))])
 
@@ -313,13 +315,13 @@ def compute_figures(model: Qwen3ForCausalLM, problems: Dataset, seed: int) -> di
 
 
 def main() -> None:
-    """Train, print the figures and save model and tokenizer."""
-    parser = argparse.ArgumentParser(description="Train the warm start of the Countdown task.")
+    """Train the model, print its figures, and save model and tokenizer."""
+    parser = argparse.ArgumentParser(description="Train the model of the Countdown task.")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the model and the tokenizer")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and texts (default: 0)")
     arguments = parser.parse_args()
 
-    # Sums over several threads come out differently with their number, and so would the weights.
+    # Sums depend on the number of threads, and so would the weights.
     torch.set_num_threads(1)
     start = time.perf_counter()
     model = train(arguments.seed)
@@ -333,8 +335,9 @@ def main() -> None:
     for name, value in compute_figures(model, make_countdown_dataset("eval", 1024, seed=0), seed=0).items():
         print(f"{name:<32}{value:.3f}")
     model.save_pretrained(arguments.output_dir)
-    build_countdown_tokenizer().save_pretrained(arguments.output_dir)  # one that has not padded yet: it would be noted
-    # Transformers 5 writes a name of this class that Transformers 4 does not know; both know this one.
+    # A tokenizer that has padded would save its padding too.
+    build_countdown_tokenizer().save_pretrained(arguments.output_dir)
+    # Transformers 4 does not know the class name that Transformers 5 writes. Both know this one.
     config_file = arguments.output_dir / "tokenizer_config.json"
     config_file.write_text(config_file.read_text().replace("TokenizersBackend", "PreTrainedTokenizerFast"))
 
