@@ -57,7 +57,7 @@ def test_interrupted_demo_is_taken_up_where_it_stopped(tmp_path):
 
     result = run_demo(tmp_path, "--resume", "--json", "figures.json")
     assert result.returncode == 0, result.stderr
-    assert f"Going on from runs/demo/checkpoint-{step}" in result.stdout
+    assert f"Resuming from runs/demo/checkpoint-{step}" in result.stdout
     steps = pandas.concat(map(pandas.read_parquet, (tmp_path / "runs/demo/completions").glob("*.parquet")))["step"]
     assert sorted(steps.unique()) == list(range(1, 15))
 

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 
-ASSETS = Path(__file__).parent / "assets"
+# The last part of the path is the name of the model on model cards.
+ASSETS = Path(__file__).parent / "assets" / "countdown"
 
 
 def load_countdown_tokenizer() -> "PreTrainedTokenizerFast":

@@ -1,27 +1,26 @@
-"""The plot of the demo: entropies of forks and other tokens, and the run's curves."""
+"""The plot of the demo: the entropies of forks and of other tokens, and the curves of the run."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas
 
-from ...countdown.task import mark_forks
-
-
-_FORK, _OTHER, _LINE = "#d1495b", "#8d99ae", "#1d3557"
+from ...countdown import mark_forks
+from ...writing.colors import ACCENT, FORK, OTHER, REWARD
+from ...writing.files import write_atomically
 
 
 def plot_demo(completions: pandas.DataFrame, log_history: list[dict[str, Any]], path: Path) -> None:
     """
-    Draw the token entropies of the last steps by kind of token, and reward and threshold over the run, as a PNG.
+    Plot the token entropies of the last steps by kind of token, and reward, threshold and mean entropy over the steps.
 
     Args:
         completions (`DataFrame`):
-            Logged completions; with the columns `tokens` and `entropies` the histogram is drawn.
+            Logged completions. Without the columns `tokens` and `entropies` there is no histogram.
         log_history (`list[dict]`):
-            The trainer's logs.
+            Logs of the trainer.
         path (`Path`):
-            File to write.
+            PNG file to write.
 
     Example:
     ```python
@@ -42,7 +41,7 @@ def plot_demo(completions: pandas.DataFrame, log_history: list[dict[str, Any]], 
     histogram, curves = figure.subplots(1, 2)
     _plot_histogram(histogram, completions, logs[-1].get("forking/threshold") if logs else None)
     _plot_curves(curves, logs)
-    figure.savefig(path, dpi=150)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 
 def _plot_histogram(axes: Any, completions: pandas.DataFrame, threshold: float | None) -> None:
@@ -59,10 +58,10 @@ def _plot_histogram(axes: Any, completions: pandas.DataFrame, threshold: float |
         for pair in zip(mark_forks(list(tokens)), entropies, strict=True)
     ]
     values = [[entropy for fork, entropy in pairs if fork == kind] for kind in (False, True)]
-    axes.hist(values, bins=40, stacked=True, color=[_OTHER, _FORK], label=["other tokens", "known forks"])
+    axes.hist(values, bins=40, stacked=True, color=[OTHER, FORK], label=["other tokens", "known forks"])
     axes.set_yscale("log")
     if threshold is not None:
-        axes.axvline(threshold, color=_LINE, linestyle="--", label=f"threshold {threshold:.2f} nats")
+        axes.axvline(threshold, color=ACCENT, linestyle="--", label=f"threshold {threshold:.2f} nats")
     axes.legend(frameon=False)
 
 
@@ -71,9 +70,9 @@ def _plot_curves(axes: Any, logs: list[dict[str, Any]]) -> None:
     axes.set_xlabel("step")
     steps = [entry["step"] for entry in logs]
     for key, label, color in (
-        ("reward", "reward (share of right answers)", _FORK),
-        ("forking/threshold", "threshold (nats)", _LINE),
-        ("entropy", "mean entropy (nats)", _OTHER),
+        ("reward", "reward (share of right answers)", REWARD),
+        ("forking/threshold", "threshold (nats)", ACCENT),
+        ("entropy", "mean entropy (nats)", OTHER),
     ):
         values = pandas.Series([entry.get(key) for entry in logs], dtype=float)
         axes.plot(steps, values, color=color, alpha=0.25)

@@ -1,6 +1,5 @@
-"""The demo after its last step: the figures and what is printed of them."""
+"""What the demo does after its last step: it collects the figures and prints them."""
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,15 @@ import pandas
 from rich.console import Console
 from rich.text import Text
 
-from ...countdown.task import CountdownEvaluation, mark_forks
+from ...countdown import CountdownEvaluation, mark_forks
+from ...evaluation import compute_difference_interval
+from ...writing.numbers import format_count, format_percent
 from .preparation import RESULTS_FILE, DemoRun
 
 
 @dataclass(frozen=True)
 class ForkAgreement:
-    """How well the kept tokens agree with the task's known forks, over all counted tokens of the run."""
+    """The agreement of the kept tokens with the known forks of the task, over all counted tokens of the run."""
 
     precision: float
     recall: float
@@ -30,14 +31,14 @@ def read_completions(folder: Path) -> pandas.DataFrame:
 
 def compute_fork_agreement(completions: pandas.DataFrame) -> ForkAgreement | None:
     r"""
-    Compute precision and recall of the kept tokens against the known forks, over the tokens that counted.
+    Compute precision and recall of the kept tokens against the known forks, over the counted tokens.
 
     Args:
         completions (`DataFrame`):
-            Logged completions with the columns `advantage`, `tokens` and `kept` that `log_entropy=True` writes.
+            Logged completions, with the columns `advantage`, `tokens` and `kept` of `log_entropy=True`.
 
     Returns:
-        [`ForkAgreement`] or `None` where nothing was logged or kept.
+        [`ForkAgreement`] or `None`: agreement, or `None` if nothing was logged or kept.
 
     Example:
     ```python
@@ -70,10 +71,9 @@ def collect_results(
     agreement: ForkAgreement | None,
     seconds: float,
 ) -> dict[str, Any]:
-    """Collect the figures of a finished run; shares are fractions, entropies nats, intervals 95 %."""
+    """Collect the figures of a finished run. Shares are fractions, entropies are in nats, intervals are 95 % intervals."""
     folder = run.folder
-    rise = after.accuracy - before.accuracy
-    variance = sum(part.accuracy * (1 - part.accuracy) / part.num_problems for part in (before, after))
+    counts = [(part.num_correct, part.num_problems) for part in (before, after)]
     last_logs = next(logs for logs in reversed(run.trainer.state.log_history) if "reward" in logs)
     return {
         "settings": asdict(run.arguments),
@@ -82,8 +82,8 @@ def collect_results(
         "accuracy_after": after.accuracy,
         "accuracy_after_interval": after.interval,
         "num_problems": after.num_problems,
-        "rise": rise,
-        "rise_interval": (rise - 1.96 * math.sqrt(variance), rise + 1.96 * math.sqrt(variance)),
+        "rise": after.accuracy - before.accuracy,
+        "rise_interval": compute_difference_interval(*counts),
         "fork_precision": agreement.precision if agreement else None,
         "fork_recall": agreement.recall if agreement else None,
         "metrics_of_last_step": last_logs,
@@ -99,19 +99,23 @@ def collect_results(
 
 
 def print_start(console: Console, run: DemoRun) -> None:
-    """Print what is about to be trained."""
+    """Print what the run trains."""
     arguments, trainer = run.arguments, run.trainer
     num_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     console.print(
-        f"[bold]Countdown search[/]: {num_parameters / 1e6:.2f} M parameters, {arguments.max_steps} steps of "
+        f"[bold]Countdown search[/]: {format_count(num_parameters)} parameters, {arguments.max_steps} steps of "
         f"16 problems x 8 answers on {trainer.args.device}"
     )
     share, selection = arguments.top_entropy_quantile, arguments.token_selection
-    trained = {"high_entropy": f"the top {share:.0%} by entropy", "random": f"{share:.0%} at random"}
-    trained["low_entropy"] = f"the lowest {1 - share:.0%} by entropy"
-    console.print(f"Tokens trained: {trained[selection] if share < 1 else 'all (plain GRPO)'}")
+    percent = format_percent(1 - share if selection == "low_entropy" else share)
+    kept = {
+        "high_entropy": "the top {} by entropy",
+        "low_entropy": "the lowest {} by entropy",
+        "random": "{} at random",
+    }
+    console.print(f"Kept tokens: {kept[selection].format(percent) if share < 1 else 'all (plain GRPO)'}")
     if run.checkpoint:
-        console.print(f"Going on from {run.checkpoint}", soft_wrap=True)
+        console.print(f"Resuming from {run.checkpoint}", soft_wrap=True)
 
 
 def print_accuracy(console: Console, when: str, evaluation: CountdownEvaluation) -> None:
@@ -126,7 +130,7 @@ def print_accuracy(console: Console, when: str, evaluation: CountdownEvaluation)
 
 def highlight_answer(tokens: list[str], kept: list[bool]) -> Text:
     """
-    Mark the kept tokens of an answer in color, and in brackets for terminals without it.
+    Mark the kept tokens of an answer by color, and by brackets for terminals without color.
 
     Example:
     ```python
@@ -143,7 +147,7 @@ def highlight_answer(tokens: list[str], kept: list[bool]) -> Text:
 
 
 def print_results(console: Console, results: dict[str, Any], completions: pandas.DataFrame) -> None:
-    """Print the change of the accuracy, the agreement with the known forks, one answer and the files."""
+    """Print the change of the accuracy, the agreement with the known forks, an answer and the files."""
     low, high = results["rise_interval"]
     verdict = "rose" if low > 0 else "fell" if high < 0 else "did not change beyond chance"
     console.print(
@@ -151,7 +155,7 @@ def print_results(console: Console, results: dict[str, Any], completions: pandas
     )
     if results["fork_recall"] is not None:
         console.print(
-            f"Kept tokens against the task's known forks: precision {results['fork_precision']:.3f}, "
+            f"Kept tokens against the known forks of the task: precision {results['fork_precision']:.3f}, "
             f"recall {results['fork_recall']:.3f}",
             highlight=False,
         )
@@ -161,7 +165,7 @@ def print_results(console: Console, results: dict[str, Any], completions: pandas
             answer = shown.iloc[-1]
             console.print(f"\n{answer['prompt']}", highlight=False)
             console.print(highlight_answer(list(answer["tokens"]), list(answer["kept"])))
-            console.print("[dim]Marked: the tokens that were trained.[/]\n")
+            console.print("[dim]Marked: the kept tokens.[/]\n")
     names = {"checkpoint": "checkpoint", "model_card": "model card", "entropy_plot": "entropy plot"}
     for key, name in names.items():
         console.print(f"{name:12s} {results['paths'][key]}", highlight=False, soft_wrap=True)
