@@ -20,6 +20,34 @@ def _quiet():
     logging.getLogger("trl_forking").setLevel(logging.INFO)
 
 
+@pytest.fixture(scope="session")
+def countdown_model():
+    """The built-in model, loaded once: a test that changes a model loads its own."""
+    from trl_forking.countdown import load_countdown_model
+
+    return load_countdown_model()
+
+
+@pytest.fixture(scope="session")
+def countdown_tokenizer():
+    from trl_forking.countdown import load_countdown_tokenizer
+
+    return load_countdown_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory):
+    """A tiny model with random weights, and its tokenizer with a chat template, as a user has a model on the disk."""
+    from helpers.tiny import build_model, build_tokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    build_model().save_pretrained(folder)
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def pytest_collection_modifyitems(items):
     """Put the files with the most slow tests first: a long file that begins last would keep one core busy alone."""
     num_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))

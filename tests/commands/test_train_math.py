@@ -297,16 +297,10 @@ def test_three_lora_steps_save_an_adapter_that_peft_loads(train, write_rows, tmp
 
 @pytest.mark.slow
 @each_script
-def test_accelerate_launches_the_script(script, write_rows, tmp_path):
+def test_accelerate_launches_the_script(script, tiny_model_folder, write_rows, tmp_path):
     """`accelerate launch`, with a tiny model; the rewards are all 0, so only the way there is tested."""
-    from helpers.tiny import build_model, build_tokenizer
-
-    model_dir, tokenizer = tmp_path / "model", build_tokenizer()
-    build_model().save_pretrained(model_dir)
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    tokenizer.save_pretrained(model_dir)
     settings = {
-        "model_name_or_path": model_dir,
+        "model_name_or_path": tiny_model_folder,
         "dataset_name": write_rows(*({"question": f"w{n}", "answer": "1"} for n in range(3, 8))),
         "output_dir": tmp_path / "out",
         "max_steps": 1,

@@ -6,22 +6,10 @@ import torch
 from trl_forking.countdown import (
     END_TOKEN,
     evaluate_countdown,
-    load_countdown_model,
-    load_countdown_tokenizer,
     make_countdown_dataset,
     verify_countdown,
 )
 from trl_forking.evaluation.intervals import compute_share_interval
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_countdown_model()
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return load_countdown_tokenizer()
 
 
 @pytest.fixture(scope="module")

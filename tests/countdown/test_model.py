@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -11,8 +10,6 @@ from trl_forking.countdown import (
     END_TOKEN,
     VOCABULARY,
     format_prompt,
-    load_countdown_model,
-    load_countdown_tokenizer,
 )
 from trl_forking.countdown import warm_start as countdown_warm_start
 
@@ -20,16 +17,6 @@ from trl_forking.countdown import warm_start as countdown_warm_start
 RIGHT = "5 + 3 = 8 left 8 2 , 8 * 2 = 16 vs 16 yes"
 WRONG = "3 * 2 = 6 left 6 5 , 6 - 5 = 1 vs 16 no"
 PROBLEM = ([3, 5, 2], 16)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_countdown_model()
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return load_countdown_tokenizer()
 
 
 def test_tokenizer_round_trip(tokenizer):

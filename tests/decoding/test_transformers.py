@@ -114,15 +114,15 @@ class Recorder(LogitsProcessor):
         return scores
 
 
-@pytest.fixture(scope="module")
-def model():
-    return load_countdown_model()
+@pytest.fixture
+def model(countdown_model):
+    return countdown_model
 
 
 @pytest.fixture(scope="module")
-def prompts():
+def prompts(countdown_tokenizer):
     rows = make_countdown_dataset("eval", num_problems=64, seed=0)
-    return load_countdown_tokenizer()(list(rows["prompt"]), return_tensors="pt", padding=True)
+    return countdown_tokenizer(list(rows["prompt"]), return_tensors="pt", padding=True)
 
 
 def generate(model, prompts, *processors, seed=0, **settings):

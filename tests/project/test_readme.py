@@ -11,7 +11,7 @@ import datasets
 import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from helpers.tiny import build_dataset, build_model, build_tokenizer
+from helpers.tiny import build_dataset
 from trl_forking import ForkingGRPOConfig
 from trl_forking.commands.main import main
 
@@ -24,9 +24,8 @@ def find_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_first_example_trains(tmp_path, monkeypatch):
+def test_first_example_trains(tiny_model_folder, tmp_path, monkeypatch):
     """As printed, but for a model and a dataset from a folder, one step, and the CPU."""
-    model_dir = write_model(tmp_path)
     prompts = [[{"role": "user", "content": prompt}] for prompt in build_dataset()["prompt"]]
     dataset = datasets.Dataset.from_dict({"prompt": prompts, "solution": ["$1$"] * 16})
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: dataset)
@@ -34,7 +33,7 @@ def test_first_example_trains(tmp_path, monkeypatch):
     code = find_blocks("python")[0]
     assert README.index(code) < 1500, "the first example must stand on the first screen"
     for shown, run in (
-        ('"Qwen/Qwen3-0.6B"', repr(str(model_dir))),
+        ('"Qwen/Qwen3-0.6B"', repr(str(tiny_model_folder))),
         ('"runs/forking"', '"runs/forking", max_steps=1, max_completion_length=8, use_cpu=True, report_to="none"'),
     ):
         assert shown in code
@@ -50,7 +49,7 @@ def read_commands() -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tiny_model_folder, tmp_path, monkeypatch):
     """Run a command as it is printed; what trains or answers gets flags after its own that make it short."""
     monkeypatch.chdir(ROOT)
     output = ["--output_dir", str(tmp_path / "out")]
@@ -70,7 +69,7 @@ def run(tmp_path, monkeypatch):
                 main(["analyze", *flags, *output, "--num_prompts", "2", "--num_generations", "2"])
             case ["python", script, *flags]:
                 module = runpy.run_path(script)
-                settings = {"model_name_or_path": write_model(tmp_path), "dataset_name": write_problems(tmp_path)}
+                settings = {"model_name_or_path": tiny_model_folder, "dataset_name": write_problems(tmp_path)}
                 module["main"]([*flags, *output, *make_flags(settings | ONE_STEP)])
             case ["accelerate", "launch", *flags]:
                 args, _, _ = _validate_launch_command(launch_command_parser().parse_args(flags))
@@ -96,15 +95,6 @@ ONE_STEP = {
 
 def make_flags(settings: dict) -> list[str]:
     return [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-
-
-def write_model(folder: Path) -> Path:
-    """Write a tiny model with a chat template into a folder, and return the folder."""
-    build_model().save_pretrained(folder / "model")
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    tokenizer.save_pretrained(folder / "model")
-    return folder / "model"
 
 
 def write_problems(folder: Path) -> Path:
