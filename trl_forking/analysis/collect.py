@@ -1,27 +1,22 @@
 """Lets a model answer prompts, scores the answers and writes both into a folder, from where an interrupted run goes on."""
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..decoding.sampling import Sampler, SamplingSettings, build_sampler, derive_seed, find_eos_token_ids
 from ..writing.token_texts import TokenTexts
 from .hes import compute_hes
-from .records import ScoredAnswer, clear_records, find_missing_shards, read_settings, write_settings, write_shard
+from .provenance import compute_fingerprint, compute_hash, list_versions, prepare_folder
+from .records import ScoredAnswer, find_missing_shards, write_shard
 from .scoring import TokenScores, compute_token_scores
 
 
 Verifier = Callable[[dict[str, Any], str], float | None]
 """Takes a row of the prompts and an answer without special tokens. Returns a reward, or `None` if it cannot tell."""
-
-# A collection may go on with other versions: this entry names those that began it.
-_NOT_COMPARED = ("versions",)
 
 
 def collect(
@@ -127,10 +122,10 @@ def collect(
     settings = {
         **(description or {}),
         "model": getattr(model, "name_or_path", ""),
-        "weights": _compute_fingerprint(model),
+        "weights": compute_fingerprint(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "num_prompts": len(rows),
-        "prompts": _hash(json.dumps(rows, default=str, sort_keys=True).encode()),
+        "prompts": compute_hash(rows),
         **asdict(sampling),
         "top_alternatives": top_alternatives,
         "batch_size": batch_size,
@@ -139,9 +134,9 @@ def collect(
         "hes": hes,
         "use_vllm": use_vllm,
         "num_shards": -(-len(rows) // batch_size),
-        "versions": _list_versions(),
+        "versions": list_versions(),
     }
-    _prepare_folder(Path(output_dir), settings, overwrite)
+    prepare_folder(Path(output_dir), settings, overwrite)
     missing = find_missing_shards(output_dir)
     if missing:
         sampler = build_sampler(model, tokenizer, sampling, use_vllm, **vllm_kwargs or {})
@@ -152,48 +147,6 @@ def collect(
 
 def _build_row(prompt: Any) -> dict[str, Any]:
     return dict(prompt) if isinstance(prompt, dict) else {"prompt": prompt}
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _compute_fingerprint(model: Any) -> str:
-    """Compute a fingerprint from a few values of every weight. It tells checkpoints with the same name apart."""
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        values = parameter.detach().flatten()[:16].float().cpu().numpy()
-        digest.update(f"{name} {tuple(parameter.shape)}".encode() + values.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _list_versions() -> dict[str, str]:
-    import transformers
-
-    from .. import __version__
-
-    return {"trl_forking": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
-
-
-def _prepare_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Write the settings, or check that the answers in the folder were collected with the same settings."""
-    if overwrite:
-        clear_records(folder)
-    if not (folder / "run.json").is_file():
-        write_settings(folder, settings)
-        return
-    written = read_settings(folder)
-    wanted = json.loads(json.dumps(settings))
-    names = [name for name in {**wanted, **written} if name not in _NOT_COMPARED]
-    differing = [name for name in names if written.get(name) != wanted.get(name)]
-    # The number of shards follows from other settings, and a reader learns nothing from the fingerprints.
-    telling = [name for name in differing if name not in ("num_shards", "prompts", "weights")] or differing
-    if differing:
-        differences = " and ".join(f"{name} {written.get(name)!r}, not {wanted.get(name)!r}" for name in telling)
-        raise ValueError(
-            f"{folder} holds answers that were collected with {differences}: choose another folder, or overwrite them "
-            "(--overwrite)."
-        )
 
 
 def _write_shards(

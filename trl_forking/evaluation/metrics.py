@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 
 def compute_average(rewards: Sequence[float]) -> float:
@@ -106,12 +107,15 @@ def compute_majority_at_k(votes: Sequence[int | None], is_right: Sequence[bool],
     total = Fraction(0)
     for vote, size in sizes.items():
         num_right = sum(right for other, right in zip(votes, is_right, strict=True) if other == vote)
-        others = [count for other, count in sizes.items() if other != vote]
+        if not num_right:
+            continue
+        others = tuple(sorted(count for other, count in sizes.items() if other != vote))
         total += Fraction(num_right, size) * _count_wins(size, others, num_silent, k)
     return float(total / math.comb(len(votes), k))
 
 
-def _count_wins(size: int, others: list[int], num_silent: int, k: int) -> Fraction:
+@lru_cache(maxsize=65536)  # many problems have classes of the same sizes
+def _count_wins(size: int, others: tuple[int, ...], num_silent: int, k: int) -> Fraction:
     """Count the draws of `k` answers in which a class of `size` comes first; a tie of `t` classes counts 1 / t."""
     wins = Fraction(0)
     for own in range(1, min(size, k) + 1):
