@@ -209,6 +209,7 @@ def test_the_sweep_measures_and_writes_every_pair(tiny_sweep):
     assert (folder / "two_temperatures.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_errors_of_the_sweep_are_over_problems(tiny_sweep, sweep):
     (result,), _ = tiny_sweep
     first = result.cells[0]
