@@ -87,7 +87,7 @@ def test_one_round_is_training_without_it(tmp_path, name):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_rounds_mix(tmp_path, name):
-    """Prompt 0 never teaches: its slot goes to a group of a later round, with images and tool output of its own."""
+    """The group of prompt 0 is never informative: its slot goes to a group of a later round, with images and tool output of its own."""
     trainer = BUILDERS[name](tmp_path, dynamic_sampling=True)
     rollouts = record_rollouts(trainer)
     result = run(trainer)

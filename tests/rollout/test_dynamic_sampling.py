@@ -16,19 +16,19 @@ from trl_forking.rollout.tape import Answer
 
 def find_informative_groups_by_hand(rewards: list[list[float]], weights: list[float], size: int) -> list[bool]:
     """Loops over groups; rewards here are multiples of 1/4, so that equal means equal."""
-    useful = []
+    informative = []
     for start in range(0, len(rewards), size):
         totals = [
             sum(w * r for w, r in zip(weights, row, strict=True) if not math.isnan(r))
             for row in rewards[start : start + size]
             if not all(map(math.isnan, row))
         ]
-        useful.append(len(set(totals)) > 1)
-    return useful
+        informative.append(len(set(totals)) > 1)
+    return informative
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_useful_groups_are_those_of_the_loops(seed):
+def test_informative_groups_are_those_of_the_loops(seed):
     source = random.Random(seed)
     size, num_functions = source.choice([2, 3, 8]), source.choice([1, 2, 3])
     values = [0.0, 0.25, 1.0, math.nan]
@@ -36,9 +36,9 @@ def test_useful_groups_are_those_of_the_loops(seed):
     for start in range(0, len(rewards), 5 * size):  # some groups are all equal
         rewards[start : start + size] = [rewards[start]] * size
     weights = [source.choice([0.5, 1.0, 2.0]) for _ in range(num_functions)]
-    useful = find_informative_groups(torch.tensor(rewards), torch.tensor(weights), size)
-    assert useful.tolist() == find_informative_groups_by_hand(rewards, weights, size)
-    assert useful.any() and not useful.all()
+    informative = find_informative_groups(torch.tensor(rewards), torch.tensor(weights), size)
+    assert informative.tolist() == find_informative_groups_by_hand(rewards, weights, size)
+    assert informative.any() and not informative.all()
 
 
 @pytest.mark.parametrize("scale", [1e-6, 0.1, 1.0, 3e7])
@@ -71,10 +71,10 @@ def test_functions_that_return_none(aggregation):
         "two are": ([[1.0, nan], [0.0, nan], [nan, nan]], True),
         "whatever the other function says": ([[1.0, 0.5], [0.0, 0.5], [nan, 0.5]], True),
     }
-    for rewards, teaches in groups.values():
-        assert find_informative_groups(torch.tensor(rewards), torch.ones(2), 3, aggregation).tolist() == [teaches], (
-            rewards
-        )
+    for rewards, is_informative in groups.values():
+        assert find_informative_groups(torch.tensor(rewards), torch.ones(2), 3, aggregation).tolist() == [
+            is_informative
+        ], rewards
 
 
 def test_normalized_rewards_differ_where_their_sum_does_not():
@@ -146,65 +146,67 @@ def test_sampler_depends_on_the_epoch_alone():
     assert len(ResumableSampler(build(), int)) == len(build()) == len(orders[0])
 
 
-def run_fill(useful_share: float, seed: int, num_groups: int = 16, max_rounds: int = 10, multiple: int = 1, **stream):
-    """Fill a batch; a prompt's group teaches or not for good."""
+def run_fill(
+    informative_share: float, seed: int, num_groups: int = 16, max_rounds: int = 10, multiple: int = 1, **stream
+):
+    """Fill a batch; the group of a prompt is always informative or never."""
     stream = PromptStream(**({"num_prompts": 1000, "seed": seed} | stream))
     asked = []
 
-    def teaches(prompt: int) -> bool:
-        return random.Random(prompt * 1_000_003 + seed).random() < useful_share
+    def is_informative(prompt: int) -> bool:
+        return random.Random(prompt * 1_000_003 + seed).random() < informative_share
 
     def roll_out(prompts: list[int]) -> list[bool]:
         asked.append(prompts)
-        return [teaches(prompt) for prompt in prompts]
+        return [is_informative(prompt) for prompt in prompts]
 
     filling = fill_batch(num_groups, max_rounds, stream, roll_out, multiple)
-    return filling, asked, stream, teaches
+    return filling, asked, stream, is_informative
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("useful_share", [0.0, 0.05, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("informative_share", [0.0, 0.05, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize("multiple", [1, 4])
-def test_batch_is_filled_with_groups_that_teach(useful_share, seed, multiple):
-    filling, asked, stream, teaches = run_fill(useful_share, seed, multiple=multiple)
-    found = [prompt for prompts in asked for prompt in prompts if teaches(prompt)]
+def test_batch_is_filled_with_groups_that_teach(informative_share, seed, multiple):
+    filling, asked, stream, is_informative = run_fill(informative_share, seed, multiple=multiple)
+    found = [prompt for prompts in asked for prompt in prompts if is_informative(prompt)]
     batch = [asked[number][group] for number, group in filling.slots]
     assert len(batch) == len(set(filling.slots)) == 16
     assert len(sum(asked, [])) == len(set(sum(asked, [])))  # no prompt twice
     assert all(len(prompts) % multiple == 0 for prompts in asked)
     # Nothing that was found is lost: it is in the batch, or, if there was no place, its prompt comes again.
-    assert sorted([prompt for prompt in batch if teaches(prompt)] + filling.put_back) == sorted(found)
+    assert sorted([prompt for prompt in batch if is_informative(prompt)] + filling.put_back) == sorted(found)
     assert stream.put_back == filling.put_back
-    assert filling.num_informative == min(16, len(found)) == sum(map(teaches, batch))
+    assert filling.num_informative == min(16, len(found)) == sum(map(is_informative, batch))
     assert len(asked) == 10 or filling.num_informative == 16
-    # Each round asks for what is missing, at the share of useful groups so far.
+    # Each round asks for what is missing, at the share of informative groups so far.
     missing, share = 16, 1.0
     for number, prompts in enumerate(asked):
         expected = missing / share if share else 16
         assert min(expected, 16) <= len(prompts) < min(expected + multiple, 17)
-        missing -= min(missing, sum(map(teaches, prompts)))
-        share = sum(teaches(prompt) for prompts in asked[: number + 1] for prompt in prompts) / len(
+        missing -= min(missing, sum(map(is_informative, prompts)))
+        share = sum(is_informative(prompt) for prompts in asked[: number + 1] for prompt in prompts) / len(
             sum(asked[: number + 1], [])
         )
 
 
 def test_what_is_left_takes_the_last_zero_variance_groups():
-    filling, asked, _, teaches = run_fill(0.2, seed=0, max_rounds=2)
-    dead = [
+    filling, asked, _, is_informative = run_fill(0.2, seed=0, max_rounds=2)
+    zero_variance = [
         (number, group)
         for number, prompts in enumerate(asked)
         for group, prompt in enumerate(prompts)
-        if not teaches(prompt)
+        if not is_informative(prompt)
     ]
     unfilled = 16 - filling.num_informative
     assert unfilled > 0
-    assert sorted(slot for slot in filling.slots if slot in dead) == dead[-unfilled:]
+    assert sorted(slot for slot in filling.slots if slot in zero_variance) == zero_variance[-unfilled:]
 
 
-def test_useful_groups_of_the_first_round_keep_their_slots():
-    filling, asked, _, teaches = run_fill(0.5, seed=1)
+def test_informative_groups_of_the_first_round_keep_their_slots():
+    filling, asked, _, is_informative = run_fill(0.5, seed=1)
     for group, prompt in enumerate(asked[0]):
-        assert (filling.slots[group] == (0, group)) == teaches(prompt)
+        assert (filling.slots[group] == (0, group)) == is_informative(prompt)
 
 
 def test_refilling_stops_where_the_prompts_of_all_passes_end():
@@ -217,14 +219,14 @@ def test_refilling_stops_where_the_prompts_of_all_passes_end():
 
 
 def test_shares():
-    filling, asked, _, teaches = run_fill(0.5, seed=2)
-    assert filling.zero_variance_share == 1 - sum(map(teaches, asked[0])) / 16
+    filling, asked, _, is_informative = run_fill(0.5, seed=2)
+    assert filling.zero_variance_share == 1 - sum(map(is_informative, asked[0])) / 16
     assert filling.informative_share == 16 / len(sum(asked, []))
 
 
 @pytest.mark.parametrize(("num_ranks", "size"), [(1, 4), (2, 4), (4, 2), (8, 4), (8, 6), (3, 4)])
 def test_ranks_agree_and_hold_the_batch_of_one_process(num_ranks, size, monkeypatch):
-    """Ranks one after the other, without processes: every third prompt teaches, and answers are handed over."""
+    """Ranks one after the other, without processes: every third group is informative, and answers are handed over."""
     dataset = Dataset.from_dict({"prompt": [str(number) for number in range(500)]})
     leaving: list = []
     monkeypatch.setattr(

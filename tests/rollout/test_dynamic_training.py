@@ -21,10 +21,10 @@ from trl_forking import ForkingGRPOConfig
 from trl_forking.run.resume import is_complete
 
 
-DEAD = {number for number in range(NUM_PROMPTS) if number % 4 == 0}  # by `reward_fixed`, at least
+ZERO_VARIANCE = {number for number in range(NUM_PROMPTS) if number % 4 == 0}  # by `reward_fixed`, at least
 
 
-def is_dead(number: int) -> bool:
+def has_zero_variance(number: int) -> bool:
     answers = [build_answer(number, sample) for sample in range(NUM_GENERATIONS)]
     return len(set(reward_fixed(answers, [number] * NUM_GENERATIONS))) == 1
 
@@ -81,7 +81,7 @@ def test_every_trained_group_teaches(tmp_path):
     assert len(batches) == 3
     consumed = 0
     for batch, entry in zip(batches, get_logs(trainer), strict=True):
-        assert not any(is_dead(number) for number in batch["numbers"])
+        assert not any(has_zero_variance(number) for number in batch["numbers"])
         assert set(Counter(batch["numbers"]).values()) == {NUM_GENERATIONS}  # whole groups
         advantages = batch["advantages"].view(-1, NUM_GENERATIONS)
         assert (advantages != 0).any(1).all()
@@ -89,10 +89,12 @@ def test_every_trained_group_teaches(tmp_path):
         rounds = rewards.rounds[: int(entry["forking/sampling_rounds"])]
         rewards.rounds = rewards.rounds[len(rounds) :]
         prompts = [number for numbers in rounds for number in numbers]
-        consumed += len(prompts) - (sum(not is_dead(number) for number in prompts) - 4)  # those beyond 4 come again
+        consumed += len(prompts) - (
+            sum(not has_zero_variance(number) for number in prompts) - 4
+        )  # those beyond 4 come again
         assert entry["forking/prompts_consumed"] == consumed
         assert entry["forking/informative_groups"] == pytest.approx(4 / len(prompts))
-        assert entry["forking/zero_variance_groups"] == pytest.approx(sum(map(is_dead, rounds[0])) / 4)
+        assert entry["forking/zero_variance_groups"] == pytest.approx(sum(map(has_zero_variance, rounds[0])) / 4)
         answers = [(build_answer(n, sample), n) for n in prompts for sample in range(NUM_GENERATIONS)]
         mean = sum(reward_fixed(*map(list, zip(*answers, strict=True)))) / len(answers)
         assert entry["forking/sampled_reward"] == pytest.approx(mean)
@@ -109,7 +111,7 @@ def test_prompts_come_in_the_order_of_trls_sampler_and_are_trained_once_a_pass(t
     trained = Counter(number for batch in batches for number in batch["numbers"][::NUM_GENERATIONS])
     passes = math.ceil(get_logs(trainer)[-1]["forking/prompts_consumed"] / NUM_PROMPTS)
     assert passes == 3 and max(trained.values()) <= passes
-    assert min(trained[number] for number in range(NUM_PROMPTS) if not is_dead(number)) >= passes - 1
+    assert min(trained[number] for number in range(NUM_PROMPTS) if not has_zero_variance(number)) >= passes - 1
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_iterations": 2, "steps_per_generation": 4}, {"log_completions": True}])
@@ -124,7 +126,7 @@ def test_one_round_is_training_without_it(tmp_path, settings):
 
 
 def test_what_was_found_is_kept_when_the_rounds_run_out(tmp_path):
-    """Only prompt 5 teaches, which is drawn in the second round."""
+    """Only the group of prompt 5 is informative, which is drawn in the second round."""
 
     def only_five(completion_ids, number, **kwargs):
         return [float(n == 5 and index % NUM_GENERATIONS == 0) for index, n in enumerate(number)]
@@ -133,7 +135,12 @@ def test_what_was_found_is_kept_when_the_rounds_run_out(tmp_path):
     batches = record_batches(trainer)
     change = compute_weight_change(trainer)
     assert Counter(batches[0]["numbers"])[5] == NUM_GENERATIONS
-    assert set(batches[0]["numbers"]) == {5, 9, 10, 11}  # rounds of 4, 4 and 4 prompts: the last dead ones fill up
+    assert set(batches[0]["numbers"]) == {
+        5,
+        9,
+        10,
+        11,
+    }  # rounds of 4, 4 and 4 prompts: the last zero-variance groups fill up
     assert change.any()
     entry = get_logs(trainer)[0]
     assert entry["forking/sampling_rounds"] == 3 and entry["forking/informative_groups"] == pytest.approx(1 / 12)
@@ -202,7 +209,7 @@ def test_several_steps_train_one_rollout(tmp_path):
     batches = record_batches(trainer)
     trainer.train()
     assert len(batches) == 2  # 16 steps = 2 rollouts x 2 iterations x 4 steps
-    assert not any(is_dead(number) for batch in batches for number in batch["numbers"])
+    assert not any(has_zero_variance(number) for batch in batches for number in batch["numbers"])
 
 
 def test_only_the_trained_batch_is_scored(tmp_path):
@@ -227,7 +234,7 @@ def test_evaluation_is_left_alone(tmp_path):
     trainer = build(tmp_path, reward_funcs=rewards, trainer_kwargs={"eval_dataset": build_dataset()})
     metrics = trainer.evaluate()
     assert sorted(number for numbers in rewards.rounds for number in numbers) == list(range(NUM_PROMPTS))
-    assert metrics["eval_frac_reward_zero_std"] == sum(map(is_dead, range(NUM_PROMPTS))) / NUM_PROMPTS
+    assert metrics["eval_frac_reward_zero_std"] == sum(map(has_zero_variance, range(NUM_PROMPTS))) / NUM_PROMPTS
     assert not any("sampl" in name for name in metrics if "forking" in name)
 
 

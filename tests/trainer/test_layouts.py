@@ -37,7 +37,10 @@ TWO_PROCESSES = [
     {"selection_scope": "sequence"},
     {"importance_sampling_level": "sequence"},
     {"dynamic_sampling": True},
-    {"dynamic_sampling": True, "first_rank_is_dead": True},  # one rank finds all its groups useful, the other none
+    {
+        "dynamic_sampling": True,
+        "first_rank_has_zero_variance": True,
+    },  # one rank finds all its groups informative, the other none
     {"dynamic_sampling": True, "dynamic_sampling_max_rounds": 1, "token_selection": "random"},
 ]
 

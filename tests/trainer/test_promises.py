@@ -103,18 +103,18 @@ def test_07_range_is_checked_at_construction(tmp_path):
             build_trainer(tmp_path, top_entropy_quantile=rho)
 
 
-def reward_half_dead(completion_ids, number, **kwargs):
+def reward_half_zero_variance(completion_ids, number, **kwargs):
     return [1.0 if n % 2 == 0 or len(ids) % 2 else 0.0 for ids, n in zip(completion_ids, number, strict=True)]
 
 
 def test_08_zero_variance_groups_use_up_none_of_the_budget(tmp_path):
-    trainer = build_trainer(tmp_path, **ONE_BATCH, reward_funcs=reward_half_dead)
+    trainer = build_trainer(tmp_path, **ONE_BATCH, reward_funcs=reward_half_zero_variance)
     batch = roll_out(trainer)
-    teaches = batch["completion_mask"].bool() & (batch["advantages"] != 0).unsqueeze(1)
-    assert batch["kept"].sum() == math.ceil(0.2 * teaches.sum()) and not (batch["kept"] & ~teaches).any()
-    counting = build_trainer(tmp_path, **ONE_BATCH, reward_funcs=reward_half_dead, count_zero_advantage=True)
+    has_advantage = batch["completion_mask"].bool() & (batch["advantages"] != 0).unsqueeze(1)
+    assert batch["kept"].sum() == math.ceil(0.2 * has_advantage.sum()) and not (batch["kept"] & ~has_advantage).any()
+    counting = build_trainer(tmp_path, **ONE_BATCH, reward_funcs=reward_half_zero_variance, count_zero_advantage=True)
     kept = roll_out(counting)["kept"]
-    assert (kept & teaches).sum() < 0.15 * teaches.numel() and (kept & ~teaches).any()
+    assert (kept & has_advantage).sum() < 0.15 * has_advantage.numel() and (kept & ~has_advantage).any()
 
 
 def test_09_clip_fraction_is_over_kept_tokens(tmp_path):

@@ -13,7 +13,7 @@ from workers.layout_worker import run_step
 pytestmark = pytest.mark.slow
 SETTINGS = [
     {},
-    {"first_rank_is_dead": True},
+    {"first_rank_has_zero_variance": True},
     {"sparse_update": False},
     {"selection_scope": "sequence", "loss_type": "grpo"},
     {"num_iterations": 2, "learning_rate": 0.1},

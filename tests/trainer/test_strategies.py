@@ -43,7 +43,7 @@ def test_five_steps_with_dynamic_sampling(strategy_and_records, one_process, ind
     assert record["num_processes"] == 2
     assert {key: record[key] for key in EXPECTED[strategy]} == EXPECTED[strategy]
     assert len(record["losses"]) == 5 and all(map(math.isfinite, record["losses"]))
-    assert record["dead_trained"] == [0] * 5
+    assert record["zero_variance_trained"] == [0] * 5
     assert max(record["rounds"]) > 1  # there was something to refill
     assert record["change"] > 1e-3
     if SETTINGS[index]["fixed"]:

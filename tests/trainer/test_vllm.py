@@ -434,7 +434,7 @@ def test_second_iteration_keeps_ratios_and_kept_tokens(tmp_path, mode):
 
 
 def test_dynamic_sampling_generates_several_rounds_with_the_same_weights(tmp_path, server):
-    """The log-probabilities of an answer stay with it when a group of a later round takes a dead one's place."""
+    """The log-probabilities of an answer stay with it when a group of a later round takes the place of a zero-variance group."""
     batches = []
 
     class Recorder(GradientSpy):

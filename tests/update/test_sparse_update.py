@@ -135,7 +135,7 @@ def test_bfloat16(tmp_path, dtype):
 
 
 def test_entropy_is_over_the_tokens_that_were_scored(tmp_path):
-    """Never over zeros: without dead groups in the pass, the mean is over what competes for the budget."""
+    """Never over zeros: without zero-variance groups in the pass, the mean is over what competes for the budget."""
     logs = compare(tmp_path)
     masked = logs[True][0]
     expected = masked["forking/selected_entropy_mean"] * masked["forking/kept_fraction"]

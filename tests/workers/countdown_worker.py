@@ -83,13 +83,13 @@ def build_trainer(strategy: str, settings: dict, num_processes: int) -> ForkingG
 
 def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
     trainer = build_trainer(strategy, settings, num_processes)
-    dead_trained = []
+    zero_variance_trained = []
     complete = trainer._generate_and_score_completions
 
     def record(inputs):
         batch = complete(inputs)
         advantages = trainer.accelerator.gather(batch["advantages"]).view(-1, NUM_GENERATIONS)
-        dead_trained.append(int((advantages == 0).all(1).sum()))
+        zero_variance_trained.append(int((advantages == 0).all(1).sum()))
         return batch
 
     trainer._generate_and_score_completions = record
@@ -105,7 +105,7 @@ def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
         "rounds": [entry.get("forking/sampling_rounds") for entry in logs],
         "overlaps": [entry.get("forking/overlap_with_base") for entry in logs],
         "prompts_consumed": logs[-1].get("forking/prompts_consumed"),
-        "dead_trained": dead_trained,
+        "zero_variance_trained": zero_variance_trained,
         "distributed_type": trainer.accelerator.distributed_type.value,
         "num_processes": trainer.accelerator.num_processes,
         "zero_stage": getattr(trainer.accelerator.state.deepspeed_plugin, "zero_stage", None),

@@ -27,7 +27,7 @@ def main() -> None:
 def resolve(settings: dict) -> dict:
     """Replace what cannot stand in JSON."""
     settings = dict(settings)
-    if settings.pop("first_rank_is_dead", False):
+    if settings.pop("first_rank_has_zero_variance", False):
         settings["reward_funcs"] = reward_second_half
     if "fault_rank" in settings:
         settings["reward_funcs"] = build_faulty_reward(settings.pop("fault_rank"))

@@ -243,7 +243,7 @@ def select_tokens_per_sequence(
 
 
 def compute_loss_weights(
-    divided_by: torch.Tensor, wanted: torch.Tensor, extent: str | None, batch_weight: float = 1.0
+    divided_by: torch.Tensor, counted_instead: torch.Tensor, extent: str | None, batch_weight: float = 1.0
 ) -> torch.Tensor:
     r"""
     Compute token weights that replace the number by which TRL's loss divides.
@@ -255,7 +255,7 @@ def compute_loss_weights(
     Args:
         divided_by (`torch.Tensor` of shape `(B, T)`):
             Mask of the tokens that TRL's loss divides by.
-        wanted (`torch.Tensor` of shape `(B, T)`):
+        counted_instead (`torch.Tensor` of shape `(B, T)`):
             Mask of the tokens that the loss should divide by.
         extent (`str` or `None`):
             Where tokens are counted: `"batch"`, `"micro_batch"`, `"sequence"`, or `None` if TRL divides by no number
@@ -276,8 +276,8 @@ def compute_loss_weights(
     """
     if extent is None or extent == "batch":
         weight = 1.0 if extent is None else batch_weight
-        return torch.full((1, 1), weight, dtype=torch.float32, device=wanted.device)
+        return torch.full((1, 1), weight, dtype=torch.float32, device=counted_instead.device)
     counted_over = (0, 1) if extent == "micro_batch" else (1,)
     num_divided = divided_by.float().sum(counted_over, keepdim=True)
-    num_wanted = wanted.float().sum(counted_over, keepdim=True)
-    return num_divided.clamp(min=1.0) / num_wanted.clamp(min=1.0)
+    num_counted_instead = counted_instead.float().sum(counted_over, keepdim=True)
+    return num_divided.clamp(min=1.0) / num_counted_instead.clamp(min=1.0)
