@@ -181,13 +181,14 @@ def find_ways_to_run_a_file(source: str) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
     }
-    return (names & WAYS) | {text for text in texts if "train_math.py" in text}
+    return (names & WAYS) | (find_names(tree) & {"examples"}) | {text for text in texts if "train_math.py" in text}
 
 
 @pytest.mark.parametrize(
     "source",
     [
         "import runpy",
+        "from examples import train_math",
         "from importlib.util import spec_from_file_location",
         "loader.exec_module(module)",
         "exec(code)",
