@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 from markdown_it import MarkdownIt
 
-from trl_forking.writing.markdown import escape_text, format_table
+from trl_forking.writing.markdown import escape_text, format_block, format_code, format_table
 
 
 HOSTILE = [
@@ -85,6 +85,23 @@ def test_every_line_break_is_replaced(character):
     assert escape_text(f"a{character}b") == "a b"
     assert escape_text(f"a{character}b", line_break="<br>") == "a<br>b"
     assert len(format_table(["t"], [[f"a{character}b"]]).splitlines()) == 3
+
+
+def test_every_text_arrives_as_code_in_a_table():
+    texts = [*HOSTILE, *draw_texts(400)]
+    lines = [f"| {format_code(text)} | {index} |" for index, text in enumerate(texts)]
+    _, *rows = read_cells(render_commonmark("\n".join(["| a | b |", "|---|---|", *lines])))
+    assert len(rows) == len(texts)
+    for (code, _), text in zip(rows, texts, strict=True):
+        assert code.startswith("<code>") and code.endswith("</code>")
+        shown = html.unescape(code.removeprefix("<code>").removesuffix("</code>"))
+        assert " ".join(shown.split()) == " ".join(text.split()), text
+
+
+def test_nothing_in_a_block_ends_it():
+    for text in ("```", "a\n````\nb", "~~~\n```python\n"):
+        page = render_commonmark(f"{format_block(text, 'yaml')}\n\nbelow")
+        assert html.unescape(page) == f'<pre><code class="language-yaml">{text}\n</code></pre>\n<p>below</p>\n'
 
 
 def test_names_stay_readable():

@@ -14,10 +14,10 @@ from .tables import arrange_tokens, describe_result
 
 
 _MEANINGS = {
-    "top_entropy_quantile": "share of the counted tokens in the set of the paper (rho)",
-    "token_selection": "which tokens were kept",
-    "selection_scope": "which tokens had one threshold",
-    "loss_normalizer": "which tokens divided the loss",
+    "top_entropy_quantile": "size of the top share of the counted tokens (rho)",
+    "token_selection": "tokens that were kept",
+    "selection_scope": "tokens that had one threshold",
+    "loss_normalizer": "tokens whose number divided the loss",
     "count_zero_advantage": "whether tokens with advantage zero were counted",
     "dynamic_sampling": "whether zero-variance groups were replaced",
     "loss_type": "loss of TRL",

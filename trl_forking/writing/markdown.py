@@ -1,6 +1,5 @@
 """Text, tables, code and links in Markdown. They show what they were made from, whatever characters are in it."""
 
-import html
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -85,14 +84,14 @@ def format_table(
 
 def format_code(value: Any) -> str:
     """
-    Write a value as code that can stand in a cell of a table.
+    Write a value as code for the midst of a line or a cell of a table.
 
     Args:
         value:
-            Text, shown as it is, or any other value, shown by its `repr`.
+            Text, which is shown as it is, or any other value, which is shown by its `repr`.
 
     Returns:
-        `str`: a code span, or HTML where the characters of the value would end one.
+        `str`: a code span, or HTML if characters of the value would end a code span.
 
     Example:
     ```python
@@ -103,14 +102,12 @@ def format_code(value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
     if text and text == text.strip() and not re.search(r"[`|\x00-\x1f\x7f]", text):
         return f"`{text}`"
-    # Markdown is read inside of <code> too: every mark is written by its number.
-    text = re.sub(r"[^\w\s.,:;=+/'\"&<>()-]", lambda match: f"&#{ord(match[0])};", html.escape(text, quote=False))
-    return f"<code>{re.sub(r'[*_]', lambda match: f'&#{ord(match[0])};', ' '.join(text.splitlines()))}</code>"
+    return f"<code>{escape_text(text)}</code>"  # Markdown is read inside of <code> too
 
 
 def format_block(text: str, language: str) -> str:
     """
-    Write text as a fenced block that nothing in it can end.
+    Write text as a fenced block. Nothing in the text can end the block.
 
     Args:
         text (`str`):
@@ -138,7 +135,7 @@ def format_python(value: Any) -> str:
 
     Args:
         value:
-            Made of numbers, text, lists and dictionaries.
+            Number, text, list or dictionary.
 
     Returns:
         `str`: Python.
@@ -160,7 +157,14 @@ def format_python(value: Any) -> str:
 
 def is_repo_id(name: str) -> bool:
     """
-    Return whether a name can be that of a repository on the Hub.
+    Return whether the Hub allows a name for a repository.
+
+    Args:
+        name (`str`):
+            Name, with or without an owner.
+
+    Returns:
+        `bool`: whether the name is allowed.
 
     Example:
     ```python
@@ -177,7 +181,7 @@ def is_repo_id(name: str) -> bool:
 
 def format_link(name: str, kind: str = "") -> str:
     """
-    Write the name of a repository with a link to it.
+    Write a link to a repository of the Hub.
 
     Args:
         name (`str`):
