@@ -1,4 +1,4 @@
-"""Token ids -> the text that each of them adds, so that the pieces of an answer join to the answer."""
+"""The text that each token adds to an answer. Together the texts are the answer."""
 
 import codecs
 import os
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-# How SentencePiece vocabularies name the tokens that stand for one byte.
+# The name of a token for one byte in vocabularies of SentencePiece.
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def _map_characters_to_bytes() -> dict[str, int]:
-    """Invert the table of byte-level BPE: a printable Latin-1 character is its own byte, the others follow at 256."""
+    """Invert the table of byte-level BPE. Printable Latin-1 characters are their own bytes, and the others start at 256."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
@@ -23,19 +23,19 @@ _BYTE_OF_CHARACTER = _map_characters_to_bytes()
 
 class TokenTexts:
     r"""
-    Splits token ids into the text that each of them adds, and names single tokens.
+    Splits answers into the texts of their tokens, and names single tokens.
 
-    The pieces of an answer join to exactly `tokenizer.decode(token_ids, skip_special_tokens=False,
-    clean_up_tokenization_spaces=False)`. A token that only begins a character adds `""`, and the one that completes it
-    adds the character. Special tokens are tokens like any other, and so is the one that ends an answer.
+    The texts of an answer together are exactly `tokenizer.decode(token_ids, skip_special_tokens=False,
+    clean_up_tokenization_spaces=False)`. If several tokens make one character, the last one adds the character, and the
+    others add `""`. Special tokens, such as the one that ends an answer, are treated like other tokens.
 
-    The time is linear in the number of tokens for byte-level BPE, SentencePiece with or without byte fallback, and
-    words that `decode` puts spaces between. Any other tokenizer is asked for the text of every beginning of the
-    answer, in quadratic time.
+    The time is linear in the number of tokens for byte-level BPE, for SentencePiece with or without byte fallback, and for
+    tokenizers whose `decode` puts spaces between words. For any other tokenizer it is quadratic, because every beginning of
+    the answer is decoded.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model. What was found out about its tokens is remembered.
+            Tokenizer of the model. The texts of its tokens are cached.
 
     Example:
     ```python
@@ -55,7 +55,7 @@ class TokenTexts:
 
     def split(self, token_ids: Sequence[int]) -> list[str]:
         """
-        Split an answer into the text of its tokens.
+        Split an answer into the texts of its tokens.
 
         Args:
             token_ids (`Sequence[int]` of length `T`):
@@ -74,7 +74,7 @@ class TokenTexts:
 
     def name(self, token_id: int) -> str:
         r"""
-        Name a token by the text that it adds in the midst of an answer, or by its bytes where they are no text.
+        Name a token by the text that it adds in the middle of an answer. If its bytes are not a text, show the bytes.
 
         Args:
             token_id (`int`):
@@ -102,7 +102,7 @@ class TokenTexts:
         return self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def _split_bytes(self, ids: list[int]) -> list[str]:
-        """As byte-level BPE decodes: the bytes of all tokens are one text."""
+        """Split as byte-level BPE decodes: the bytes of all tokens are one text."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pieces = [decoder.decode(self._find_bytes(token_id)) for token_id in ids]
         if pieces:
@@ -110,7 +110,7 @@ class TokenTexts:
         return pieces
 
     def _split_words(self, ids: list[int]) -> list[str]:
-        """As SentencePiece decodes: a token is a text, only that the first one may lose the space before it."""
+        """Split as SentencePiece decodes: each token is a text, and the first one may lose its space."""
         pieces: list[str] = []
         run = bytearray()
         for token_id in ids:
@@ -125,7 +125,7 @@ class TokenTexts:
 
     def _find_piece(self, token_id: int) -> str:
         if token_id not in self._pieces:
-            # Behind itself: the second of the two has a text before it.
+            # Twice, because the second one has a text before it.
             once, twice = self._decode([token_id]), self._decode([token_id, token_id])
             self._pieces[token_id] = twice[len(once) :]
         return self._pieces[token_id]
@@ -144,7 +144,7 @@ class TokenTexts:
 
 
 def _split_fallback(run: bytearray) -> list[str]:
-    """Split neighboring byte tokens: a character each time one is complete, or, if one never is, no text at all."""
+    r"""Split neighboring byte tokens. The last byte of a character adds it. Bytes that are not a text add `\ufffd` each."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         pieces = [decoder.decode(bytes([value])) for value in run]
@@ -155,7 +155,7 @@ def _split_fallback(run: bytearray) -> list[str]:
 
 
 def _split_by_beginnings(ids: list[int], decode: Callable[[list[int]], str]) -> list[str]:
-    """Split by what the text of the first tokens has in common with the text of all of them."""
+    """Split by the beginning that the text of the first tokens has in common with the whole text."""
     text, pieces, end = decode(ids), [], 0
     for count in range(1, len(ids) + 1):
         common = len(text) if count == len(ids) else len(os.path.commonprefix([decode(ids[:count]), text]))
