@@ -39,7 +39,7 @@ class TokenTexts:
 
     Example:
     ```python
-    >>> from trl_forking.analysis import TokenTexts
+    >>> from trl_forking.writing.token_texts import TokenTexts
     >>> from trl_forking.countdown import load_countdown_tokenizer
     >>> tokenizer = load_countdown_tokenizer()
     >>> TokenTexts(tokenizer).split(tokenizer("3 * 5 = 15")["input_ids"])

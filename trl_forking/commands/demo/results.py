@@ -73,7 +73,7 @@ def collect_results(
 ) -> dict[str, Any]:
     """Collect the figures of a finished run. Shares are fractions, entropies are in nats, intervals are 95 % intervals."""
     folder = run.folder
-    counts = [(part.num_correct, part.num_problems) for part in (before, after)]
+    right_before, right_after = ((part.num_correct, part.num_problems) for part in (before, after))
     last_logs = next(logs for logs in reversed(run.trainer.state.log_history) if "reward" in logs)
     return {
         "settings": asdict(run.arguments),
@@ -83,7 +83,7 @@ def collect_results(
         "accuracy_after_interval": after.interval,
         "num_problems": after.num_problems,
         "rise": after.accuracy - before.accuracy,
-        "rise_interval": compute_difference_interval(*counts),
+        "rise_interval": compute_difference_interval(right_before, right_after),
         "fork_precision": agreement.precision if agreement else None,
         "fork_recall": agreement.recall if agreement else None,
         "metrics_of_last_step": last_logs,
