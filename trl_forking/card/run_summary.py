@@ -77,8 +77,9 @@ def _describe_replaced_groups(history: dict[str, list]) -> str:
     if replaced is None or not trained:
         return ""
     return (
-        f"{format_percent(replaced, digits=2)} of the generated groups had equal rewards and were replaced by answers to "
-        f"new prompts. {format_percent(trained, digits=2)} of the generated groups were trained."
+        f"In the first round of a rollout {format_percent(replaced, digits=2)} of the groups had equal rewards. Dynamic "
+        f"sampling replaced them by answers to new prompts: {format_percent(trained, digits=2)} of all generated groups "
+        "were trained."
     )
 
 
