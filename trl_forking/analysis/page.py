@@ -110,7 +110,7 @@ _TABLES = {
 _CAPTIONS = {
     "entropy_histogram": "Distribution of entropy",
     "cumulative_share": "Share of all entropy",
-    "fork_words": "Words with the highest mean entropy",
+    "fork_words": "Highest mean entropies",
 }
 
 

@@ -89,9 +89,9 @@ def _draw_bars(axes: "Axes", bars: Sequence[RankedWord], threshold: float | None
     axes.grid(visible=False)
     if threshold is not None and threshold < 1.05 * highest:
         axes.axvline(threshold, color=ACCENT, linewidth=1, linestyle=(0, (4, 3)))
-        side = "right" if threshold > 0.5 * highest else "left"
-        text = " forking tokens start here "
-        add_label(axes, threshold, -1, text, ha=side, color=ACCENT, fontsize=_SMALL)
+        side, gap = ("right", -0.015) if threshold > 0.5 * highest else ("left", 0.015)
+        place = threshold + gap * highest
+        add_label(axes, place, -1, "forking tokens start here", ha=side, color=ACCENT, fontsize=_SMALL)
 
 
 def _name_bars(axes: "Axes", bars: Sequence[RankedWord], fonts: list[str]) -> None:
