@@ -124,7 +124,7 @@ def test_different_numbers_of_answers_are_compared_where_both_have_the_figure():
 
 def test_how_a_figure_is_written():
     assert format_estimate("length", Estimate(812.34, 700.0, 900.0, 5)) == "812.3 [700.0, 900.0]"
-    assert format_estimate("avg@4", Estimate(0.05, -0.01, 0.11, 5), is_difference=True) == "+5.0 % [-1.0, +11.0]"
+    assert format_estimate("avg@4", Estimate(0.05, -0.01, 0.11, 5), is_difference=True) == "+5.0 % [-1.0, 11.0]"
     assert format_estimate("avg@4", Estimate(0.5, math.nan, math.nan, 1)) == "50.0 %"
     assert format_estimate("maj@4", Estimate(math.nan, math.nan, math.nan, 0)) == "–"
 

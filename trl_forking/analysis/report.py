@@ -110,20 +110,48 @@ def build_report(
 def _render(data: dict[str, Any], **parts: Any) -> str:
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
     script = "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    parts["has_alternatives"] = bool(data["num_alternatives"])
+    return render_template(_TEMPLATES / "report.html", style, script, data, **parts)
+
+
+def render_template(template: Path, style: str, script: str, data: Any, **parts: Any) -> str:
+    """
+    Fill in the template of a page that allows one script, one style and no network.
+
+    Args:
+        template (`Path`):
+            File of the template, with places for `policy`, `style`, `script` and `data`.
+        style, script (`str`):
+            CSS and JavaScript of our own.
+        data (`Any`):
+            What the script reads, as JSON.
+        **parts:
+            Other places of the template. Texts are escaped.
+
+    Returns:
+        `str`: HTML.
+
+    Example:
+    ```python
+    >>> from pathlib import Path
+    >>> size = Path("page.html").write_text("<title>{{ title }}</title><script>{{ script }}</script>")
+    >>> render_template(Path("page.html"), "", "let a;", {}, title="<b>")
+    '<title>&lt;b&gt;</title><script>let a;</script>'
+    ```
+    """
     # Autoescape holds for all but these four, which are our own files, hashes of them, and JSON without any markup.
     unescaped = {"policy": _build_policy(script, style), "style": style, "script": script, "data": dump_json(data)}
+    parts = {name: _replace_unprintable(part) if isinstance(part, str) else part for name, part in parts.items()}
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html").render(
-        **{name: Markup(text) for name, text in unescaped.items()},
-        has_alternatives=bool(data["num_alternatives"]),
-        **parts,
+    return environment.get_template(template.name).render(
+        **{name: Markup(text) for name, text in unescaped.items()}, **parts
     )
 
 

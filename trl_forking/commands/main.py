@@ -33,6 +33,11 @@ COMMANDS = {
     "compare": Command(
         "show how far the forks moved in training: a base model and its checkpoints", ".compare", "run_compare"
     ),
+    "evaluate": Command(
+        "measure how many answers of a model are right: AIME, AMC, MATH-500, your own file",
+        ".evaluate",
+        "run_evaluate",
+    ),
     "card": Command("make the model card of a finished run again, from the files in its folder", ".card", "run_card"),
 }
 

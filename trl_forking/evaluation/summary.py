@@ -219,7 +219,7 @@ def format_estimate(name: str, estimate: Estimate, is_difference: bool = False) 
         estimate ([`Estimate`]):
             Its mean and interval.
         is_difference (`bool`, *optional*, defaults to `False`):
-            Whether to write a sign.
+            Whether to write the sign of the mean.
 
     Returns:
         `str`: such as `"45.2 % [38.1, 52.4]"`; `"–"` where it is not defined.
@@ -237,4 +237,4 @@ def format_estimate(name: str, estimate: Estimate, is_difference: bool = False) 
     mean = f"{estimate.mean * scale:{sign}.1f}{unit}"
     if math.isnan(estimate.low):
         return mean
-    return f"{mean} [{estimate.low * scale:{sign}.1f}, {estimate.high * scale:{sign}.1f}]"
+    return f"{mean} [{estimate.low * scale:.1f}, {estimate.high * scale:.1f}]"
