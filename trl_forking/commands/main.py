@@ -24,7 +24,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command(
-        "train the built-in task on the CPU in about two minutes and show its forks", ".demo.command", "run_demo"
+        "train the built-in task on the CPU in about 3 minutes and show its forks", ".demo.command", "run_demo"
     ),
     "grpo": Command("train a real model from a recipe or a YAML file, on one GPU or many", ".grpo", "run_grpo"),
     "analyze": Command(

@@ -55,7 +55,7 @@ def run_demo(flags: list[str]) -> None:
     parser = ForkingParser(
         DemoArguments,
         prog="trl-forking demo",
-        description="Train the built-in task on the CPU in about two minutes, and show its forks.",
+        description="Train the built-in task on the CPU in about 3 minutes, and show its forks.",
         groups=GROUPS,
     )
     (arguments,) = parser.parse_args_and_config(flags)

@@ -35,7 +35,7 @@ _DEFAULT_FOLDER = Path("runs") / "demo"
 @dataclass
 class DemoArguments:
     """
-    Train a model of half a million parameters to search for a number puzzle's solution, on its forking tokens only.
+    Train a model of 665,088 parameters to search for a number puzzle's solution, on its forking tokens only.
 
     Parameters:
         top_entropy_quantile, token_selection, selection_scope, loss_normalizer, count_zero_advantage:
@@ -188,7 +188,7 @@ def _build_trainer(arguments: DemoArguments, folder: Path) -> ForkingGRPOTrainer
         per_device_train_batch_size=128,
         num_generations=8,
         max_completion_length=MAX_COMPLETION_LENGTH,
-        bf16=False,  # half a million parameters gain nothing from it
+        bf16=False,  # so small a model gains nothing from it
         gradient_checkpointing=False,
         logging_steps=1,
         save_steps=25,
