@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from helpers.cards import read_text
+from trl_forking.card.evaluation_results import read_evaluation_results
 from trl_forking.card.model_card import rebuild_card
 from trl_forking.commands.card import run_card
 
@@ -93,3 +94,34 @@ def test_a_broken_file_of_lm_evaluation_harness_is_named(folder, content, messag
     (folder / "eval_results.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=re.escape(message)):
         rebuild_card(folder)
+
+
+HARNESS = {
+    "results": {
+        "aime24": {"alias": "AIME 2024", "sample_len": 30, "exact_match,none": 0.5, "exact_match_stderr,none": 0.09, "sample_count": {"exact_match,none": 30}},
+        "gsm8k": {"alias": "gsm8k", "sample_len": 1319, "exact_match,strict-match": 0.4, "new_count": 7, "share_of_something": 0.3},
+        "group": {"alias": "group", "sample_len": 1349},
+    },
+    "n-samples": {"aime24": {"original": 30, "effective": 30}, "gsm8k": {"original": 1319, "effective": 1319}},
+    "n-shot": {"aime24": 0},
+}  # fmt: skip
+
+
+def test_counts_of_lm_evaluation_harness_are_no_metrics(tmp_path):
+    """lm-eval 0.4.13 writes `sample_len` beside the metrics. Only what has the name of a filter is a metric."""
+    path = tmp_path / "eval_results.json"
+    path.write_text(json.dumps(HARNESS))
+    results = read_evaluation_results([path])
+    assert [(result.dataset_name, result.metric_type, result.metric_value) for result in results] == [
+        ("AIME 2024", "exact_match", 0.5),
+        ("gsm8k", "exact_match", 0.4),
+    ]
+    assert results[0].metric_args == {"num_samples": 30, "stderr": 0.09, "num_fewshot": 0}
+    assert results[1].metric_args == {"num_samples": 1319, "filter": "strict-match"}
+
+
+def test_metrics_of_an_old_lm_evaluation_harness_have_no_filter(tmp_path):
+    path = tmp_path / "eval_results.json"
+    path.write_text(json.dumps({"results": {"gsm8k": {"acc": 0.4, "acc_stderr": 0.01}}, "versions": {"gsm8k": 0}}))
+    (result,) = read_evaluation_results([path])
+    assert (result.metric_type, result.metric_value) == ("acc", 0.4)

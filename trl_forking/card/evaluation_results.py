@@ -153,8 +153,9 @@ def _build_result(entry: Any, path: Path) -> EvalResult:
 
 
 def _convert_harness(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    """Convert the results of lm-evaluation-harness, whose metrics are named `metric,filter`."""
+    """Convert the results of lm-evaluation-harness: metrics only, not the counts and names that stand beside them."""
     entries = []
+    has_filters = any("," in key for metrics in content["results"].values() for key in _get_names(metrics))
     for task, metrics in content["results"].items():
         if not isinstance(metrics, dict):
             raise ValueError(
@@ -163,8 +164,11 @@ def _convert_harness(content: dict[str, Any], path: Path) -> list[dict[str, Any]
         samples = _get_part(content, "n-samples", task)
         num_samples = samples.get("effective") if isinstance(samples, dict) else None
         for key, value in metrics.items():
-            metric, _, selected = key.partition(",")
+            metric, comma, selected = key.partition(",")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or metric.endswith("_stderr"):
+                continue
+            # From 0.4 on, a metric is named `metric,filter`; whatever has no filter is a count, a name or the like.
+            if has_filters and not comma:
                 continue
             settings: dict[str, Any] = {"filter": selected} if selected not in ("", "none") else {}
             error = metrics.get(f"{metric}_stderr,{selected}")
@@ -177,6 +181,10 @@ def _convert_harness(content: dict[str, Any], path: Path) -> list[dict[str, Any]
             entry = {"dataset": task, "dataset_name": name, "metric": metric, "value": value, "settings": settings}
             entries.append(entry | {"num_samples": num_samples})
     return entries
+
+
+def _get_names(metrics: Any) -> list[str]:
+    return list(metrics) if isinstance(metrics, dict) else []
 
 
 def _get_part(content: dict[str, Any], name: str, task: str) -> Any:

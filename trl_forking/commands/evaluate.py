@@ -153,7 +153,7 @@ def run_evaluate(flags: list[str]) -> None:
     >>> from trl_forking.commands.evaluate import run_evaluate
     >>> flags = ["--model_name_or_path", "countdown", "--data", "countdown", "--num_problems", "4"]
     >>> run_evaluate([*flags, "--num_generations", "2"])
-    countdown: ...
+    Answers have at most 121 tokens...
     >>> sorted(path.name for path in Path("runs/evaluation").glob("*.*"))
     ['eval_results.json', 'evaluation.json', 'report.html']
     ```
