@@ -32,7 +32,9 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
         trainer = ForkingGRPOTrainer(
             args=training_args,  # a ForkingGRPOConfig
             reward_funcs=build_rewards(script_args, training_args),  # functions of TRL's form
-            train_dataset=load_dataset(script_args, training_args, tokenizer),  # columns: prompt and solution
+            train_dataset=load_dataset(
+                script_args, training_args, model_args, tokenizer
+            ),  # columns: prompt and solution
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),  # None without --use_peft
             **load_model(script_args.gguf_file, training_args, model_args),

@@ -98,9 +98,9 @@ def test_wrong_data_is_named(write_rows, tmp_path):
         load_problems(write_rows("3"))
     with pytest.raises(UserError, match=r"row 1: no prompt .* in the columns \['q', 'answer'\]"):
         load_problems(write_rows({"q": "a", "answer": "1"}))
-    with pytest.raises(UserError, match=r"problems\.jsonl, row 2: no prompt or question or problem"):
-        load_problems(write_rows({"question": "a", "answer": "1"}, {"question": None, "answer": "1"}))
-    with pytest.raises(UserError, match=r"no row has an answer: .* column solution or answer or reward_model"):
+    with pytest.raises(UserError, match=r"no row has a question .* rows 1 and 2 \(question is null\)"):
+        load_problems(write_rows({"question": None, "answer": "1"}, {"question": None, "answer": "1"}))
+    with pytest.raises(UserError, match=r"no row has an answer: .* column answer or solution or reward_model"):
         load_problems(write_rows({"question": "a", "level": "1"}))
     with pytest.raises(UserError, match=r"has no rows"):
         load_problems(write_rows())

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis import ScoredAnswer, collect, iterate_records, load_model, load_prompts, verify_solution
+from ..analysis import ScoredAnswer, collect, iterate_records, load_model, verify_solution
 from ..analysis.forks import check_share
+from ..data.prompts import choose_prompts
 from ..decoding.sampling import SamplingSettings
+from ..run.lengths import check_lengths, find_context_length
 from ..run.user_errors import UserError, check_at_least, require
 from .arguments import BUILT_IN
 
@@ -33,7 +35,8 @@ class AnswerArguments:
 
     Parameters:
         prompts (`str`):
-            A file (`.jsonl`, `.json`, `.csv`, `.parquet`, `.txt`), the name of a data set of the Hub, or `"countdown"`.
+            A file (`.jsonl`, `.json`, `.csv`, `.parquet`, `.txt`, and `.gz` or `.zst` behind that), a folder of such files,
+            the name of a data set of the Hub, or `"countdown"`.
         prompts_config, prompts_split (`str`):
             Configuration and split of a data set of the Hub.
         prompt_template (`str`, *optional*):
@@ -151,7 +154,9 @@ def load(name_or_path: str, args: AnswerArguments) -> tuple[Any, Any]:
 
 def read_prompts(args: AnswerArguments) -> tuple[list[dict[str, Any]], Any]:
     """
-    Read the prompts, and choose what checks the answers to them.
+    Read the prompts, print which rows are used, and choose what checks the answers to them.
+
+    If the answers are checked and the data has right answers, rows without one are left out, as in training.
 
     Args:
         args ([`AnswerArguments`]):
@@ -174,25 +179,21 @@ def read_prompts(args: AnswerArguments) -> tuple[list[dict[str, Any]], Any]:
     if args.prompts == BUILT_IN:
         from ..countdown import make_countdown_dataset
 
+        _refuse_verifier(args, "math")
         rows = list(make_countdown_dataset("eval", args.num_prompts, args.seed))
-    else:
-        rows = load_prompts(
-            args.prompts or "", args.prompt_template, args.prompts_config, args.prompts_split, args.num_prompts
-        )
-    return rows, _choose_verifier(args, has_solution=any(row.get("solution") is not None for row in rows))
-
-
-def _choose_verifier(args: AnswerArguments, has_solution: bool) -> Any:
-    name, is_built_in = args.verifier, args.prompts == BUILT_IN
-    if name == "auto":
-        name = BUILT_IN if is_built_in else "math" if has_solution else "none"
-    if (name == "math" and is_built_in) or (name == BUILT_IN and not is_built_in):
-        raise UserError(f"--verifier {name} does not fit --prompts {args.prompts}: leave it out.")
-    if name == "math":
-        if not has_solution:
-            raise UserError(f"--verifier math: {args.prompts} has no column solution or answer to check against.")
+        return rows, None if args.verifier == "none" else _verify_countdown
+    _refuse_verifier(args, BUILT_IN)
+    needs_answer = {"auto": None, "math": True, "none": False}[args.verifier]
+    source = (args.prompts or "", args.prompt_template, args.prompts_config, args.prompts_split)
+    rows, has_answers = choose_prompts(*source, args.num_prompts, needs_answer)
+    if has_answers:
         require("math_verify", "trl-forking[math]")
-    return {"math": verify_solution, BUILT_IN: _verify_countdown, "none": None}[name]
+    return rows, verify_solution if has_answers else None
+
+
+def _refuse_verifier(args: AnswerArguments, name: str) -> None:
+    if args.verifier == name:
+        raise UserError(f"--verifier {name} does not fit --prompts {args.prompts}: leave it out.")
 
 
 def _verify_countdown(row: dict[str, Any], completion: str) -> float:
@@ -221,6 +222,9 @@ def answer_prompts(
         **kwargs:
             Additional keyword arguments of [`~trl_forking.analysis.collect`].
 
+    Raises:
+        [`UserError`]: if a prompt and its answer do not fit into the context of the model.
+
     Example:
     ```python
     >>> from pathlib import Path
@@ -231,6 +235,11 @@ def answer_prompts(
     4
     ```
     """
+    if args.prompts != BUILT_IN:  # whose answers end by themselves
+        places = [
+            (getattr(row, "place", f"prompt {number}"), row["prompt"]) for number, row in enumerate(rows, start=1)
+        ]
+        check_lengths(places, tokenizer, args.max_completion_length, find_context_length(model.config))
     collect(
         model,
         rows,

@@ -9,6 +9,7 @@ from .arguments import ForkingParser
 from .config_file import take_config
 from .launch import choose_launcher, choose_num_processes, count_gpus, replace_process
 from .math_arguments import check_arguments, check_packages, find_checkpoint, make_parser
+from .math_loading import check_dataset_name
 from .recipes import describe_recipes, find_config
 from .settings import plan_config
 from .train_math import main as train_math
@@ -51,6 +52,7 @@ def run_grpo(flags: list[str]) -> None:
         check_arguments(script_args, training_args, model_args, parser.config_path or "command line")
         if not script_args.dry_run:
             check_packages(script_args, training_args, model_args)
+            check_dataset_name(script_args)
             find_checkpoint(training_args)
             launcher = choose_launcher(script_args, training_args, num_gpus)
     if launcher is None:

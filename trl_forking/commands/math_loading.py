@@ -3,21 +3,25 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from trl import ModelConfig, get_quantization_config
 from trl.rewards import get_soft_overlong_punishment
 
 from .. import countdown
-from ..data.problems import drop_long_prompts, load_problems
+from ..data.problems import build_dataset, drop_long_prompts, find_short_prompts, read_problems
+from ..data.sources import check_source
 from ..data.templates import END_OF_TEXT
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..rewards.math_reward import math_reward
+from ..run.lengths import check_lengths, find_context_length
 from .arguments import BUILT_IN
 from .math_arguments import MathArguments
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+_CONTEXT_FIELDS = ("max_position_embeddings", "rope_scaling", "rope_parameters")
 
 
 def load_tokenizer(script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> Any:
@@ -61,15 +65,44 @@ def load_tokenizer(script_args: MathArguments, training_args: ForkingGRPOConfig,
     return tokenizer
 
 
-def load_dataset(script_args: MathArguments, training_args: ForkingGRPOConfig, tokenizer: Any) -> "Dataset":
+def check_dataset_name(script_args: MathArguments) -> None:
     """
-    Load the problems to train on.
+    Refuse a data set whose name looks like a file that does not exist, before anything is loaded.
+
+    Args:
+        script_args ([`MathArguments`]):
+            Which problems.
+
+    Raises:
+        [`UserError`]: if there is no such file. The message names the nearest one.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import MathArguments
+    >>> from trl_forking.commands.math_loading import check_dataset_name
+    >>> check_dataset_name(MathArguments(dataset_name="./problems"))
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: There is no file or folder ./problems...
+    ```
+    """
+    if script_args.dataset_name != BUILT_IN:
+        check_source(script_args.dataset_name)
+
+
+def load_dataset(
+    script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig, tokenizer: Any
+) -> "Dataset":
+    """
+    Load the problems to train on, and check that each fits into the context of the model together with its answer.
 
     Args:
         script_args ([`MathArguments`]):
             Which problems, their prompt template, and the largest number of tokens of a prompt.
         training_args ([`ForkingGRPOConfig`]):
-            The seed of the built-in task.
+            The seed of the built-in task, and the largest number of tokens of an answer.
+        model_args ([`~trl.ModelConfig`]):
+            The model, whose config names its context.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model, which measures the prompts.
 
@@ -77,24 +110,77 @@ def load_dataset(script_args: MathArguments, training_args: ForkingGRPOConfig, t
         [`~datasets.Dataset`]: problems with a column `prompt` and the columns that the reward reads.
 
     Raises:
-        [`UserError`]: if there are no such problems, or every prompt is too long.
+        [`UserError`]: if there are no such problems, every prompt has more than `max_prompt_length` tokens, or a prompt and
+            its answer do not fit into the context of the model.
 
     Example:
     ```python
-    >>> from trl_forking import ForkingGRPOConfig
-    >>> from trl_forking.commands.math_arguments import MathArguments
+    >>> from trl_forking.commands.math_arguments import make_parser
     >>> from trl_forking.commands.math_loading import load_dataset
-    >>> load_dataset(MathArguments(dataset_name="countdown"), ForkingGRPOConfig("runs/x"), None).column_names
+    >>> arguments = make_parser().parse_args_and_config(["--dataset_name", "countdown"])
+    >>> load_dataset(*arguments, tokenizer=None).column_names
     ['prompt', 'nums', 'goal']
     ```
     """
     if script_args.dataset_name == BUILT_IN:
         size = countdown.NUM_PROBLEMS["train"]
-        problems = countdown.make_countdown_dataset("train", size, training_args.seed)
-    else:
-        source = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_train_split)
-        problems = load_problems(*source, template=script_args.prompt_template)
-    return drop_long_prompts(problems, tokenizer, script_args.max_prompt_length)
+        dataset = countdown.make_countdown_dataset("train", size, training_args.seed)
+        return drop_long_prompts(dataset, tokenizer, script_args.max_prompt_length)
+    source = (script_args.dataset_name, script_args.dataset_config, script_args.dataset_train_split)
+    problems = read_problems(*source, template=script_args.prompt_template)
+    template_arguments, longest = training_args.chat_template_kwargs, script_args.max_prompt_length
+    if longest is not None:
+        prompts = [problem.prompt for problem in problems]
+        problems = [problems[place] for place in find_short_prompts(prompts, tokenizer, longest, template_arguments)]
+    places = [(problem.place, problem.prompt) for problem in problems]
+    context = read_context_length(script_args.gguf_file, training_args, model_args)
+    room = None if context is None else max(1, context - training_args.max_completion_length)
+    remedy = f"leave out longer prompts with max_prompt_length {room}, or lower max_completion_length"
+    check_lengths(places, tokenizer, training_args.max_completion_length, context, remedy, template_arguments)
+    return build_dataset(problems)
+
+
+def read_context_length(
+    gguf_file: str | None, training_args: ForkingGRPOConfig, model_args: ModelConfig
+) -> int | None:
+    """
+    Read how many tokens of prompt and answer the model can take, from its config and without its weights.
+
+    Args:
+        gguf_file (`str`, *optional*):
+            A GGUF file in the folder of the model.
+        training_args ([`ForkingGRPOConfig`]):
+            Settings of the trainer. `model_init_kwargs` may change the config, and `vllm_max_model_length` is a limit too.
+        model_args ([`~trl.ModelConfig`]):
+            The model.
+
+    Returns:
+        `int` or `None`: number of tokens, `None` for no limit, or where the config can't be read. Then loading the model
+        says why.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import make_parser
+    >>> from trl_forking.commands.math_loading import read_context_length
+    >>> _, *arguments = make_parser().parse_args_and_config(["--model_name_or_path", "countdown"])
+    >>> read_context_length(None, *arguments)
+    128
+    ```
+    """
+    name = model_args.model_name_or_path
+    changes = {key: value for key, value in (training_args.model_init_kwargs or {}).items() if key in _CONTEXT_FIELDS}
+    source = {"gguf_file": gguf_file} if gguf_file else {"revision": model_args.model_revision}
+    try:
+        config = AutoConfig.from_pretrained(
+            countdown.ASSETS if name == BUILT_IN else name,
+            trust_remote_code=training_args.trust_remote_code,
+            **source,
+            **changes,
+        )
+    except (OSError, ValueError, KeyError, ImportError):
+        return training_args.vllm_max_model_length
+    lengths = [find_context_length(config), training_args.vllm_max_model_length]
+    return min((length for length in lengths if length is not None), default=None)
 
 
 def build_rewards(script_args: MathArguments, training_args: ForkingGRPOConfig) -> list[Callable[..., Any]]:

@@ -30,7 +30,7 @@ from .math_arguments import (
     find_checkpoint,
     make_parser,
 )
-from .math_loading import build_rewards, load_dataset, load_model, load_tokenizer
+from .math_loading import build_rewards, check_dataset_name, load_dataset, load_model, load_tokenizer
 from .settings import check_num_processes, describe_batch, format_settings
 
 
@@ -89,6 +89,7 @@ def read_run(args: list[str] | None = None) -> MathRun | None:
             print(f"# {describe_batch(training_args)}\n{settings}")
             return None
         check_packages(script_args, training_args, model_args)
+        check_dataset_name(script_args)
         check_num_processes(script_args.num_processes, training_args, source)
         checkpoint = find_checkpoint(training_args)
     return MathRun((script_args, training_args, model_args), settings, checkpoint, parser.debug)
@@ -122,7 +123,7 @@ def build_trainer(run: MathRun) -> ForkingGRPOTrainer:
         return ForkingGRPOTrainer(
             args=training_args,
             reward_funcs=build_rewards(script_args, training_args),
-            train_dataset=load_dataset(script_args, training_args, tokenizer),
+            train_dataset=load_dataset(script_args, training_args, model_args, tokenizer),
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
             **load_model(script_args.gguf_file, training_args, model_args),

@@ -1,1 +1,1 @@
-"""Questions and answers: one reader, for training and for analysis."""
+"""Questions and answers: one reader, for training, analysis and evaluation."""

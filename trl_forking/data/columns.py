@@ -1,85 +1,87 @@
 """Which columns of a row hold the question and the answer."""
 
+from functools import lru_cache
 from typing import Any
 
-from ..run.user_errors import UserError
+from .chats import Chat, find_chat, read_chat
+from .values import LeftOut, NoQuestion, make_storable, to_text
 
 
 QUESTION_COLUMNS = ("prompt", "question", "problem")
-ANSWER_COLUMNS = ("solution", "answer", "reward_model")
+"""Columns of a question, a text or a chat, in the order in which they are tried."""
+
+CHAT_COLUMNS = ("conversations", "messages")
+"""Columns of a whole chat, tried after those of a question. Answers at the end of such a chat are no part of the prompt."""
+
+ANSWER_COLUMNS = ("answer", "solution", "reward_model")
+"""Columns of the right answer, in the order in which they are tried."""
 
 
-def get_question(row: dict[str, Any], place: str) -> Any:
+def find_column(row: dict[str, Any], name: str) -> str | None:
     """
-    Get the question of a row: the first of the columns `prompt`, `question` and `problem` that is not empty.
+    Find a column by its name, in small letters or capitals.
+
+    Args:
+        row (`dict`):
+            Row.
+        name (`str`):
+            Name in small letters. A column with exactly this name comes first.
+
+    Returns:
+        `str` or `None`: the name as it stands in the row, `None` if there is no such column.
+
+    Example:
+    ```python
+    >>> from trl_forking.data.columns import find_column
+    >>> find_column({"Problem": "1 + 1?", "Answer ": 2}, "answer")
+    'Answer '
+    ```
+    """
+    return name if name in row else _fold_names(tuple(map(str, row))).get(name)
+
+
+@lru_cache(maxsize=64)
+def _fold_names(columns: tuple[str, ...]) -> dict[str, str]:
+    return {column.strip().lower(): column for column in reversed(columns)}
+
+
+def get_question(row: dict[str, Any]) -> str | Chat:
+    """
+    Get the question of a row: the first of the columns `prompt`, `question`, `problem`, `conversations` and `messages`
+    that is not empty.
 
     Args:
         row (`dict`):
             Row of [`~trl_forking.data.rows.read_rows`].
-        place (`str`):
-            File and number of the row, for the message of the error.
 
     Returns:
         `str` or `list[dict]`: a text, or a chat of `role` and `content`.
 
     Raises:
-        [`UserError`]: if the row has no question.
+        [`NoQuestion`]: if the row has no question.
 
     Example:
     ```python
     >>> from trl_forking.data.columns import get_question
-    >>> get_question({"problem": "1 + 1?", "level": 1}, "problems.jsonl, row 1")
+    >>> get_question({"Problem": "1 + 1?", "level": 1})
     '1 + 1?'
+    >>> get_question({"conversations": [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]})
+    [{'role': 'user', 'content': '1 + 1?'}]
     ```
     """
-    column = next((column for column in QUESTION_COLUMNS if row.get(column)), None)
-    if column is None:
-        names = " or ".join(QUESTION_COLUMNS)
-        raise UserError(f"{place}: no {names} in the columns {list(row)}: give the question one of these names.")
-    return row[column]
-
-
-def find_answer_column(row: dict[str, Any]) -> str | None:
-    """
-    Find the column with the right answer: the first of `solution`, `answer` and `reward_model` that is not empty.
-
-    Args:
-        row (`dict`):
-            Row of [`~trl_forking.data.rows.read_rows`].
-
-    Returns:
-        `str` or `None`: name of the column, `None` if the row has no answer.
-
-    Example:
-    ```python
-    >>> from trl_forking.data.columns import find_answer_column
-    >>> find_answer_column({"question": "1 + 1?", "answer": 2})
-    'answer'
-    ```
-    """
-    return next((column for column in ANSWER_COLUMNS if row.get(column) not in (None, "")), None)
-
-
-def get_answer(row: dict[str, Any]) -> str | None:
-    """
-    Get the right answer of a row as text.
-
-    Args:
-        row (`dict`):
-            Row of [`~trl_forking.data.rows.read_rows`]. In the column `reward_model`, as in DAPO-Math-17k, the answer
-            is the entry `ground_truth`.
-
-    Returns:
-        `str` or `None`: the answer, `None` if the row has none.
-
-    Example:
-    ```python
-    >>> from trl_forking.data.columns import get_answer
-    >>> get_answer({"question": "1 + 1?", "reward_model": {"ground_truth": "2", "style": "rule"}})
-    '2'
-    ```
-    """
-    column = find_answer_column(row)
-    if column is None:
-        return None
-    return str(row[column]["ground_truth"] if column == "reward_model" else row[column])
+    reasons = []
+    for name in (*QUESTION_COLUMNS, *CHAT_COLUMNS):
+        column = find_column(row, name)
+        if column is None:
+            continue
+        try:
+            chat = find_chat(row[column])
+            if chat is not None:
+                return read_chat(chat, ends_with_answer=name in CHAT_COLUMNS)
+            to_text(row[column])  # raises where there is none
+            if name in CHAT_COLUMNS or not isinstance(row[column], str):
+                raise LeftOut("no chat" if name in CHAT_COLUMNS else "no text")
+            return make_storable(row[column])
+        except LeftOut as reason:
+            reasons.append(f"{column} is {reason}")
+    raise NoQuestion(" and ".join(reasons) if reasons else "no column with a question")

@@ -1,10 +1,13 @@
-"""Problems to train on: each has a prompt and an answer that math-verify can read."""
+"""Problems to train on: each has a prompt and an answer that the reward can compare with."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..rewards.math_reward import verify_math
+from ..run.lengths import count_tokens
 from ..run.user_errors import UserError
-from .columns import ANSWER_COLUMNS, find_answer_column, get_answer, get_question
+from .choice import choose_problems
+from .report import describe_choice, raise_if_empty
 from .rows import read_rows
 from .templates import build_prompt
 
@@ -14,22 +17,111 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+@dataclass(frozen=True)
+class PlacedPrompt:
+    """
+    A prompt, and the row that it is from.
+
+    Attributes:
+        place (`str`): file and number of the row, for messages.
+        prompt (`str` or `list[dict]`): text, or chat of `role` and `content`.
+        solution (`str` or `None`): the right answer, if it is known.
+    """
+
+    place: str
+    prompt: str | list[dict[str, Any]]
+    solution: str | None
+
+
+def read_problems(
+    name: str, config: str | None = None, split: str = "train", template: str = "chat"
+) -> list[PlacedPrompt]:
+    """
+    Read problems, and print which rows are used and which are left out, see [`load_problems`].
+
+    Args:
+        name (`str`):
+            Name of the data, as in [`~trl_forking.data.rows.read_rows`].
+        config (`str`, *optional*):
+            Configuration of the data set.
+        split (`str`, *optional*, defaults to `"train"`):
+            Split of the data set.
+        template (`str`, *optional*, defaults to `"chat"`):
+            Prompt template, as in [`~trl_forking.data.templates.build_prompt`].
+
+    Returns:
+        `list[PlacedPrompt]`: the problems.
+
+    Raises:
+        [`UserError`]: as in [`load_problems`].
+
+    Example:
+    ```python
+    >>> from pathlib import Path
+    >>> from trl_forking.data.problems import read_problems
+    >>> size = Path("problems.jsonl").write_text('{"question": "1 + 1?", "answer": 2}')
+    >>> read_problems("problems.jsonl")[0].place
+    problems.jsonl: 1 of 1 problems have an answer that math-verify can read
+      The answer is from the column answer (1 row).
+      Row 1: "1 + 1?" has the answer "2".
+    'problems.jsonl, row 1'
+    ```
+    """
+    from accelerate import PartialState
+
+    choice = choose_problems(read_rows(name, config, split), name)
+    raise_if_empty(choice)
+    PartialState().print(describe_choice(choice))
+    return [
+        PlacedPrompt(
+            problem.row.place,
+            build_prompt(problem.question, template),
+            None if problem.gold is None else problem.gold.text,
+        )
+        for problem in choice.problems
+    ]
+
+
+def build_dataset(problems: Sequence[PlacedPrompt]) -> "Dataset":
+    """
+    Build the table that the trainer takes.
+
+    Args:
+        problems (`Sequence[PlacedPrompt]`):
+            Problems with their answers.
+
+    Returns:
+        [`~datasets.Dataset`]: columns `prompt` and `solution` (`str`).
+
+    Example:
+    ```python
+    >>> from trl_forking.data.problems import PlacedPrompt, build_dataset
+    >>> build_dataset([PlacedPrompt("a.jsonl, row 1", "1 + 1?", "2")])[0]
+    {'prompt': '1 + 1?', 'solution': '2'}
+    ```
+    """
+    from datasets import Dataset
+
+    return Dataset.from_list([{"prompt": problem.prompt, "solution": problem.solution} for problem in problems])
+
+
 def load_problems(name: str, config: str | None = None, split: str = "train", template: str = "chat") -> "Dataset":
     r"""
     Load problems as the trainer takes them.
 
-    The question is in a column `prompt`, `question` or `problem`, the answer in `solution`, `answer` or, as in
-    DAPO-Math-17k, `reward_model` with its `ground_truth`. The function leaves out each row whose answer math-verify
-    can't read, because every completion would get the reward 0 there. It prints how many rows it used.
+    The question is in a column `prompt`, `question` or `problem`, or in a chat in `conversations` or `messages`. The answer
+    is in `answer`, `solution` or, as in DAPO-Math-17k, `reward_model` with its `ground_truth`, see
+    [`~trl_forking.data.golds.find_gold`]. The function leaves out each row without a question, and each row whose answer
+    the reward can't compare with, because every completion would get the reward 0 there. It prints which rows it used
+    and which it left out, and why.
 
     Args:
         name (`str`):
-            A file of one of the kinds of [`~trl_forking.data.rows.read_rows`], such as `problems.jsonl`, or the name of
-            a data set of the Hub.
+            A file, a folder or a data set of the Hub, as in [`~trl_forking.data.rows.read_rows`].
         config (`str`, *optional*):
-            Configuration of the data set of the Hub.
+            Configuration of the data set.
         split (`str`, *optional*, defaults to `"train"`):
-            Split of the data set of the Hub.
+            Split of the data set or of the folder.
         template (`str`, *optional*, defaults to `"chat"`):
             Prompt template, as in [`~trl_forking.data.templates.build_prompt`].
 
@@ -37,8 +129,8 @@ def load_problems(name: str, config: str | None = None, split: str = "train", te
         [`~datasets.Dataset`]: columns `prompt` and `solution` (`str`).
 
     Raises:
-        [`UserError`]: if the file does not exist or cannot be read, a row has no question, or no row has an answer that
-            math-verify can read.
+        [`UserError`]: if the file does not exist or cannot be read, or no row has a question and an answer that can be
+            compared with.
 
     Example:
     ```python
@@ -47,34 +139,20 @@ def load_problems(name: str, config: str | None = None, split: str = "train", te
     >>> size = Path("problems.jsonl").write_text('{"question": "1 + 1?", "answer": 2}')
     >>> load_problems("problems.jsonl", template="paper")["solution"][0]
     problems.jsonl: 1 of 1 problems have an answer that math-verify can read
+      The answer is from the column answer (1 row).
+      Row 1: "1 + 1?" has the answer "2".
     '2'
     ```
     """
-    from accelerate import PartialState
-    from datasets import Dataset
-
-    problems, answer_columns, num_rows = [], set(), 0
-    for num_rows, row in enumerate(read_rows(name, config, split), start=1):
-        question, answer = get_question(row, f"{name}, row {num_rows}"), get_answer(row)
-        answer_columns.add(find_answer_column(row))
-        if answer is not None and verify_math("", answer) is not None:
-            problems.append({"prompt": build_prompt(question, template), "solution": answer})
-    if not problems:
-        raise UserError(_explain_no_problems(name, num_rows, answer_columns - {None}))
-    PartialState().print(f"{name}: {len(problems)} of {num_rows} problems have an answer that math-verify can read")
-    return Dataset.from_list(problems)
+    return build_dataset(read_problems(name, config, split, template))
 
 
-def _explain_no_problems(name: str, num_rows: int, answer_columns: set[Any]) -> str:
-    if not num_rows:
-        return f"{name} has no rows: give at least one problem with its answer."
-    if not answer_columns:
-        return f"{name}: no row has an answer: put it into a column {' or '.join(ANSWER_COLUMNS)}."
-    columns = " or ".join(sorted(answer_columns))
-    return f"{name}: math-verify can read no answer in the column {columns}: give numbers or LaTeX."
-
-
-def drop_long_prompts(dataset: "Dataset", tokenizer: "PreTrainedTokenizerBase", longest: int | None) -> "Dataset":
+def drop_long_prompts(
+    dataset: "Dataset",
+    tokenizer: "PreTrainedTokenizerBase",
+    longest: int | None,
+    template_arguments: dict[str, Any] | None = None,
+) -> "Dataset":
     """
     Leave out the problems whose prompt is too long, and print how many are left.
 
@@ -85,6 +163,8 @@ def drop_long_prompts(dataset: "Dataset", tokenizer: "PreTrainedTokenizerBase", 
             Tokenizer of the model.
         longest (`int`, *optional*):
             Largest number of tokens of a prompt; `None` keeps all problems.
+        template_arguments (`dict`, *optional*):
+            The field `chat_template_kwargs` of the config of the trainer.
 
     Returns:
         [`~datasets.Dataset`]: the problems that are left.
@@ -102,18 +182,50 @@ def drop_long_prompts(dataset: "Dataset", tokenizer: "PreTrainedTokenizerBase", 
     4
     ```
     """
-    from accelerate import PartialState
-
     if longest is None:
         return dataset
-    kept = [row for row in range(len(dataset)) if _count_tokens(dataset[row]["prompt"], tokenizer) <= longest]
+    return dataset.select(find_short_prompts(dataset["prompt"], tokenizer, longest, template_arguments))
+
+
+def find_short_prompts(
+    prompts: Sequence[Any], tokenizer: Any, longest: int, template_arguments: dict[str, Any] | None = None
+) -> list[int]:
+    """
+    Find the prompts that are not too long, and print how many they are.
+
+    Args:
+        prompts (`Sequence`):
+            Texts, or chats of `role` and `content`.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        longest (`int`):
+            Largest number of tokens of a prompt.
+        template_arguments (`dict`, *optional*):
+            The field `chat_template_kwargs` of the config of the trainer.
+
+    Returns:
+        `list[int]`: their positions.
+
+    Raises:
+        [`UserError`]: if every prompt is too long.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> from trl_forking.data.problems import find_short_prompts
+    >>> find_short_prompts(["1 + 1", "1 + 1 + 1"], load_countdown_tokenizer(), longest=4)
+    1 of 2 prompts have at most 4 tokens
+    [0]
+    ```
+    """
+    from accelerate import PartialState
+
+    kept = [
+        position
+        for position, prompt in enumerate(prompts)
+        if count_tokens(prompt, tokenizer, longest, template_arguments) <= longest
+    ]
     if not kept:
         raise UserError(f"max_prompt_length is {longest}, but every prompt has more tokens: raise it.")
-    PartialState().print(f"{len(kept)} of {len(dataset)} prompts have at most {longest} tokens")
-    return dataset.select(kept)
-
-
-def _count_tokens(prompt: Any, tokenizer: "PreTrainedTokenizerBase") -> int:
-    if not isinstance(prompt, str):
-        prompt = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-    return len(tokenizer(prompt)["input_ids"])
+    PartialState().print(f"{len(kept)} of {len(prompts)} prompts have at most {longest} tokens")
+    return kept

@@ -1,0 +1,140 @@
+"""Rows of JSON files: one object per line, or one list of objects."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..run.user_errors import UserError
+from .values import WrittenFloat
+
+
+_BOM = b"\xef\xbb\xbf"  # the mark that Windows begins a file with
+_MAX_NAMED = 5
+
+
+def read_json_lines(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+    r"""
+    Read rows from a file with one JSON object per line. A file that is one JSON list is read too.
+
+    Only `\n` ends a line: JSON allows the other line separators of Unicode within a text. Lines without text are
+    skipped. Decimal numbers keep their digits, see [`~trl_forking.data.values.WrittenFloat`].
+
+    Args:
+        file (`BinaryIO`):
+            The open file.
+        path (`Path`):
+            Its name, for messages.
+
+    Returns:
+        `Iterator[dict]`: rows, in the order of the lines.
+
+    Raises:
+        [`UserError`]: after the last line, if a line is no JSON object. The message has the numbers of all such lines.
+
+    Example:
+    ```python
+    >>> import io
+    >>> from pathlib import Path
+    >>> from trl_forking.data.json_rows import read_json_lines
+    >>> list(read_json_lines(io.BytesIO(b'{"answer": 2}\n\n{"answer": 0.50}\n'), Path("a.jsonl")))
+    [{'answer': 2}, {'answer': 0.5}]
+    >>> list(read_json_lines(io.BytesIO(b'{"answer": 2}\n{"answer":\n'), Path("a.jsonl")))
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: a.jsonl:2: not a JSON object: write one per line. The file has 1 other row.
+    ```
+    """
+    broken: list[int] = []
+    num_rows = 0
+    for number, line in enumerate(file, start=1):
+        text = line.removeprefix(_BOM) if number == 1 else line
+        if not text.strip():
+            continue
+        if not num_rows and not broken and text.lstrip().startswith(b"["):
+            yield from _read_list(text + file.read(), path, f"{path}:{number}: not a JSON object: write one per line.")
+            return
+        value = _load(text)
+        if not isinstance(value, dict):
+            broken.append(number)
+            continue
+        num_rows += 1
+        if not broken:
+            yield value
+    if broken:
+        raise UserError(_explain_broken(path, broken, num_rows))
+
+
+def _explain_broken(path: Path, broken: list[int], num_rows: int) -> str:
+    more = [f"line {number}" for number in broken[1:_MAX_NAMED]]
+    more += [f"{len(broken) - _MAX_NAMED} more"] if len(broken) > _MAX_NAMED else []
+    others = f" So are {', '.join(more)}." if len(more) > 1 else f" So is {more[0]}." if more else ""
+    rest = f" The file has {num_rows} other row{'s' * (num_rows != 1)}." if num_rows else ""
+    return f"{path}:{broken[0]}: not a JSON object: write one per line.{others}{rest}"
+
+
+def _load(text: bytes) -> Any:
+    """Parse JSON. What is none gives `None`, which is no row either."""
+    try:
+        return json.loads(text.decode("utf-8"), parse_float=WrittenFloat, parse_int=_read_int)
+    except (ValueError, RecursionError):  # the error of `decode` is a ValueError too
+        return None
+
+
+def _read_int(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # Python reads at most 4,300 digits
+        return text
+
+
+def read_json(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+    """
+    Read rows from a file that is one JSON list of objects. On the Hub, many such files have one object per line instead;
+    they are read too.
+
+    Args:
+        file (`BinaryIO`):
+            The open file.
+        path (`Path`):
+            Its name, for messages.
+
+    Returns:
+        `Iterator[dict]`: rows, in the order of the list.
+
+    Raises:
+        [`UserError`]: if the file is not JSON, or no list of objects.
+
+    Example:
+    ```python
+    >>> import io
+    >>> from pathlib import Path
+    >>> from trl_forking.data.json_rows import read_json
+    >>> list(read_json(io.BytesIO(b'[{"answer": 2}, {"answer": "x"}]'), Path("a.json")))
+    [{'answer': 2}, {'answer': 'x'}]
+    ```
+    """
+    content = file.read().removeprefix(_BOM)
+    lines = content.strip().split(b"\n")
+    if len(lines) > 1 and isinstance(_load(lines[0]), dict):
+        return read_json_lines(io.BytesIO(content), path)
+    message = f"{path}: not a JSON list of objects: write [{{...}}, ...], or a .jsonl file with one object per line."
+    return _read_list(content, path, message) if content.strip() else iter(())
+
+
+def _read_list(content: bytes, path: Path, message: str) -> Iterator[dict[str, Any]]:
+    try:
+        rows = json.loads(content.decode("utf-8"), parse_float=WrittenFloat, parse_int=_read_int)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}): correct this line or the one before it."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(message) from error
+    if not isinstance(rows, list):
+        raise UserError(message)
+    wrong = next((number for number, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
+    if wrong is not None:
+        raise UserError(f"{message} Row {wrong} is no object.")
+    yield from rows

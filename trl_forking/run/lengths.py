@@ -1,0 +1,212 @@
+"""Tokens of prompts, counted as TRL encodes them, and the room that the model's context leaves for an answer."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from .user_errors import UserError
+
+
+_LONGEST_EXACT = 200_000  # characters: a longer text is first counted in pieces, and no further than it has to be
+_PIECE = 100_000
+_MERGED = 16  # tokens: more than two pieces can save where they meet
+_LONG_ROPE = ("rope_scaling", "rope_parameters")
+
+
+def count_tokens(
+    prompt: str | list[dict[str, Any]],
+    tokenizer: Any,
+    at_most: int | None = None,
+    template_arguments: dict[str, Any] | None = None,
+) -> int:
+    r"""
+    Count the tokens of a prompt as [`~trl.GRPOTrainer`] encodes it.
+
+    A text gets the special tokens of the tokenizer. A chat goes through the chat template, which writes its special tokens
+    itself. So a template that begins with the BOS token counts it once.
+
+    Args:
+        prompt (`str` or `list[dict]`):
+            Text, or chat of `role` and `content`.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        at_most (`int`, *optional*):
+            A limit. A text of more than 200,000 characters that is surely above it is not counted to its end. Then the
+            result is above the limit, and below the number of tokens.
+        template_arguments (`dict`, *optional*):
+            More arguments of the chat template: the field `chat_template_kwargs` of the config of the trainer.
+
+    Returns:
+        `int`: number of tokens.
+
+    Raises:
+        [`UserError`]: if the prompt is a chat that the tokenizer has no template for, or that its template refuses.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> from trl_forking.run.lengths import count_tokens
+    >>> tokenizer = load_countdown_tokenizer()
+    >>> count_tokens("1 + 1", tokenizer)
+    3
+    >>> tokenizer.chat_template = "{% for message in messages %}nums {{ message['content'] }} :{% endfor %}"
+    >>> count_tokens([{"role": "user", "content": "1 + 1"}], tokenizer)
+    5
+    ```
+    """
+    if at_most is not None and _count_characters(prompt) > _LONGEST_EXACT:
+        text = prompt if isinstance(prompt, str) else _render(prompt, tokenizer, template_arguments)
+        lower = _count_in_pieces(text, tokenizer, at_most)
+        if lower > at_most:
+            return lower
+    if isinstance(prompt, str):
+        return len(tokenizer(text=prompt)["input_ids"])
+    return len(_render(prompt, tokenizer, template_arguments, tokenize=True)["input_ids"])
+
+
+def _render(prompt: Any, tokenizer: Any, template_arguments: dict[str, Any] | None, tokenize: bool = False) -> Any:
+    """Put a chat into the chat template with the arguments of `GRPOTrainer._tokenize_prompts`."""
+    from jinja2 import TemplateError
+
+    if tokenizer.chat_template is None:
+        raise UserError("The tokenizer has no chat template: set prompt_template to paper, or give prompts as text.")
+    try:
+        return tokenizer.apply_chat_template(
+            conversation=prompt,
+            add_generation_prompt=True,
+            tokenize=tokenize,
+            return_dict=tokenize,
+            **(template_arguments or {}),
+        )
+    except TemplateError as error:
+        raise UserError(f"The chat template of the model refuses this chat ({error}).") from error
+
+
+def _count_in_pieces(text: str, tokenizer: Any, at_most: int) -> int:
+    """Count until there are surely more than `at_most` tokens. Return a number of tokens that the text has at least."""
+    total = 0
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
+        total += max(0, len(tokenizer(piece, add_special_tokens=False)["input_ids"]) - _MERGED)
+        if total > at_most:
+            break
+    return total
+
+
+def find_context_length(config: Any) -> int | None:
+    """
+    Find how many tokens of prompt and answer a model can take.
+
+    Args:
+        config ([`~transformers.PretrainedConfig`]):
+            Config of the model.
+
+    Returns:
+        `int` or `None`: number of tokens. It is `None` where the config has no limit, as of a recurrent model, and where the
+            rotary embedding adapts to any length.
+
+    Example:
+    ```python
+    >>> from transformers import LlamaConfig, MambaConfig
+    >>> from trl_forking.run.lengths import find_context_length
+    >>> find_context_length(LlamaConfig(max_position_embeddings=4096)), find_context_length(MambaConfig())
+    (4096, None)
+    >>> yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096, "rope_theta": 10000.0}
+    >>> find_context_length(LlamaConfig(max_position_embeddings=4096, rope_parameters=yarn))
+    16384
+    ```
+    """
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    length = getattr(config, "max_position_embeddings", None)
+    if not isinstance(length, int) or length < 1:
+        return None
+    for name in _LONG_ROPE:
+        for rope in _list_ropes(getattr(config, name, None)):
+            if rope.get("rope_type", rope.get("type")) == "dynamic":
+                return None
+            original = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+            length = max(length, int(original * (rope.get("factor") or 1)))
+    return length
+
+
+def _list_ropes(value: Any) -> list[dict[str, Any]]:
+    """List the rotary embeddings of a config: one, or one for each type of layer."""
+    if not isinstance(value, dict):
+        return []
+    return [part for part in value.values() if isinstance(part, dict)] or [value]
+
+
+def check_lengths(
+    prompts: Iterable[tuple[str, str | list[dict[str, Any]]]],
+    tokenizer: Any,
+    max_completion_length: int,
+    context: int | None,
+    remedy: str = "shorten the prompt, or lower max_completion_length",
+    template_arguments: dict[str, Any] | None = None,
+) -> None:
+    """
+    Check that each prompt and its answer fit into the context of the model, before anything runs.
+
+    A short prompt is not encoded, because it can't have more tokens than characters.
+
+    Args:
+        prompts (`Iterable[tuple]`):
+            Place of each prompt, such as `"problems.jsonl, row 3"`, and the prompt.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        max_completion_length (`int`):
+            Largest number of tokens of an answer.
+        context (`int`, *optional*):
+            Largest number of tokens of prompt and answer; `None` for no limit.
+        remedy (`str`, *optional*):
+            What the user can do.
+        template_arguments (`dict`, *optional*):
+            More arguments of the chat template.
+
+    Raises:
+        [`UserError`]: if a prompt and its answer have more tokens.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> from trl_forking.run.lengths import check_lengths
+    >>> check_lengths([("problems.jsonl, row 1", "1 + 1 + 1")], load_countdown_tokenizer(), 8, context=12)
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: problems.jsonl, row 1: the prompt has 5 tokens, and an answer up to 8 (max_completion_length), but prompt and answer have room for 12: shorten the prompt, or lower max_completion_length.
+    ```
+    """
+    if context is None:
+        return
+    if max_completion_length >= context:
+        raise UserError(
+            f"max_completion_length is {max_completion_length}, but the model has room for {context} tokens of prompt and "
+            "answer: lower it."
+        )
+    room, overhead = context - max_completion_length, None
+    for place, prompt in prompts:
+        if overhead is None:  # with the first prompt, a missing template is found too
+            overhead = count_tokens(_empty(prompt), tokenizer, None, template_arguments)
+        if _bound_tokens(prompt, overhead) <= room:
+            continue
+        number = count_tokens(prompt, tokenizer, room, template_arguments)
+        if number > room:
+            least = "at least " if _count_characters(prompt) > _LONGEST_EXACT else ""
+            raise UserError(
+                f"{place}: the prompt has {least}{number} tokens, and an answer up to {max_completion_length} "
+                f"(max_completion_length), but prompt and answer have room for {context}: {remedy}."
+            )
+
+
+def _empty(prompt: Any) -> Any:
+    return "" if isinstance(prompt, str) else [{"role": "user", "content": ""}]
+
+
+def _bound_tokens(prompt: Any, overhead: int) -> int:
+    """Bound the number of tokens from above, twice as high as it can be: a normalizer may write one character as 18."""
+    texts = [prompt] if isinstance(prompt, str) else [str(message.get("content")) for message in prompt]
+    sizes = [len(text) if text.isascii() else 12 * len(text.encode()) for text in texts]
+    return 2 * sum(size + overhead + 16 for size in sizes)
+
+
+def _count_characters(prompt: Any) -> int:
+    return len(prompt) if isinstance(prompt, str) else sum(len(str(message.get("content"))) for message in prompt)
