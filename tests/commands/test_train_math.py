@@ -121,12 +121,12 @@ def test_checkpoints_are_resumed_on_request_only(tmp_path):
     with pytest.raises(ValueError, match="has no complete checkpoint to resume from"):
         find("true")
     (tmp_path / "checkpoint-20").mkdir()
-    assert find(None) is None  # it was not written to its end: nothing is lost
+    assert find(None) is None  # it was not written completely: nothing is lost
     (tmp_path / "checkpoint-20" / "trainer_state.json").write_text("{}")
     assert [find(value) for value in ("true", "True", "last")] == [str(tmp_path / "checkpoint-20")] * 3
     assert find(str(tmp_path / "checkpoint-20")) == str(tmp_path / "checkpoint-20")
     with pytest.raises(
-        ValueError, match="checkpoint-30 is missing or was not written to its end: resume from .*checkpoint-20"
+        ValueError, match="checkpoint-30 is missing or was not written completely: resume from .*checkpoint-20"
     ):
         find(str(tmp_path / "checkpoint-30"))
     for value in (None, "false"):

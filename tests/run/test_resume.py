@@ -132,7 +132,7 @@ def test_half_a_checkpoint_is_passed_over(tmp_path):
     cut.write_text(cut.read_text()[:100])
     assert not is_complete(str(state.parent)) and not is_complete(str(cut.parent))
     assert find_last_complete(str(tmp_path / "whole")) == str(tmp_path / "whole" / "checkpoint-7")
-    with pytest.raises(ValueError, match="checkpoint-8 is missing or was not written to its end: resume from .*-7"):
+    with pytest.raises(ValueError, match="checkpoint-8 is missing or was not written completely: resume from .*-7"):
         run(tmp_path / "whole", str(cut.parent))
     assert is_same(run(tmp_path / "whole", True), whole)
 

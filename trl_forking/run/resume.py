@@ -117,7 +117,7 @@ def _get_layout(trainer: ForkingTrainer) -> list[int]:
 
 def resolve_checkpoint(resume_from_checkpoint: str | bool | None, output_dir: str) -> str | bool | None:
     """
-    Choose the checkpoint to resume from, and refuse one that was not written to its end.
+    Choose the checkpoint to resume from, and refuse one that was not written completely.
 
     Args:
         resume_from_checkpoint (`str` or `bool`, *optional*):
@@ -148,7 +148,7 @@ def resolve_checkpoint(resume_from_checkpoint: str | bool | None, output_dir: st
         return newest
     if isinstance(resume_from_checkpoint, (str, Path)) and not is_complete(str(resume_from_checkpoint)):
         remedy = f"resume from {newest}" if newest else "start without resume_from_checkpoint"
-        raise ValueError(f"{resume_from_checkpoint} is missing or was not written to its end: {remedy}.")
+        raise ValueError(f"{resume_from_checkpoint} is missing or was not written completely: {remedy}.")
     return resume_from_checkpoint
 
 
@@ -166,7 +166,7 @@ def mark_incomplete(checkpoint: str) -> None:
 
 def is_complete(checkpoint: str) -> bool:
     """
-    Return whether a checkpoint was written to its end.
+    Return whether a checkpoint was written completely.
 
     Transformers writes the trainer's state last: where it is missing or cut off, the run was killed while saving.
 
@@ -185,7 +185,7 @@ def is_complete(checkpoint: str) -> bool:
 
 def find_last_complete(output_dir: str) -> str | None:
     """
-    Find the newest checkpoint of a run that was written to its end.
+    Find the newest checkpoint of a run that was written completely.
 
     Args:
         output_dir (`str`):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ...countdown import evaluate_countdown, load_countdown_model, make_countdown_dataset
 from ...run.user_errors import UserError, exit_on_user_error
+from ...writing.files import write_atomically
 from ..arguments import ForkingParser
 from ..quiet import quiet_libraries
 from .plot import plot_demo
@@ -73,7 +74,7 @@ def run_demo(flags: list[str]) -> None:
         )
         sys.exit(130)
     if arguments.json is not None:
-        Path(arguments.json).write_text(json.dumps(results, indent=2))
+        write_atomically(Path(arguments.json), json.dumps(results, indent=2))
 
 
 def _check_writable(path: str | None) -> None:
@@ -112,11 +113,11 @@ def train_and_evaluate(run: DemoRun, console: Console) -> dict[str, Any]:
     print_accuracy(console, "after", after)
 
     trainer.save_model(str(run.folder / "model"))
-    trainer.create_model_card(model_name="countdown-search")
+    trainer.create_model_card(model_name="countdown-search", example_prompt=problems[0]["prompt"])
     completions = read_completions(run.folder)
     plot_demo(completions, trainer.state.log_history, run.folder / "entropy.png")
     agreement = compute_fork_agreement(completions)
     results = collect_results(run, before, after, agreement, seconds=time.perf_counter() - start)
-    (run.folder / RESULTS_FILE).write_text(json.dumps(results, indent=2))
+    write_atomically(run.folder / RESULTS_FILE, json.dumps(results, indent=2))
     print_results(console, results, completions)
     return results
