@@ -142,7 +142,7 @@ def test_mistakes_are_one_sentence(folder, capsys, flags, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"question": "Why?"}, {"question": "How?"}], "no problem has an answer that the verifier can read"),
+        ([{"question": "Why?"}, {"question": "How?"}], "no row has an answer"),
         ([{"question": 5, "answer": "1"}], "row 1"),
         ([{"question": ["a", 3], "answer": "1"}], "row 1"),
         ([{"text": "1 + 1?", "answer": "2"}], "row 1"),

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.prompts import load_prompts
+from ..data.choice import choose_problems
+from ..data.report import describe_choice, describe_left_out, raise_if_empty
+from ..data.rows import read_rows
 from ..data.templates import build_prompt
 from ..evaluation.problem_sets import LoadedProblems, build_key, find_problem_set, load_problem_set, select_problems
 from ..evaluation.verifiers import MathVerifier, Verdict, Verifier
@@ -105,7 +107,7 @@ def load_problem_sources(
 
 
 def _name_set(source: str) -> str:
-    return Path(source).stem if "/" in source or "." in source else source
+    return Path(source).name.split(".")[0] or source if "/" in source or "." in source else source
 
 
 def _replace_rows(loaded: LoadedProblems, rows: list[dict[str, Any]], notes: list[str]) -> LoadedProblems:
@@ -115,35 +117,25 @@ def _replace_rows(loaded: LoadedProblems, rows: list[dict[str, Any]], notes: lis
 
 
 def _load_file(source: str, config: str | None, split: str, num_problems: int | None) -> LoadedProblems:
-    is_file = Path(source).suffix.lower() in (".jsonl", ".json", ".csv", ".parquet", ".txt")
+    """Load problems with the loader of training: what it leaves out there is left out here."""
     try:
-        prompts = load_prompts(source, None, config, split, num_problems)
+        choice = choose_problems(read_rows(source, config, split), source, num_problems=num_problems)
     except UserError:
         raise
     except Exception as error:  # `datasets` and the Hub raise errors of many types
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"{source} could not be loaded ({cause}): check its name, config and split.") from error
-    rows = [_build_row(row, f"{source}, row {number}") for number, row in enumerate(prompts, start=1)]
-    name = _name_set(source)
-    if is_file:
-        return LoadedProblems(name, name, rows, [])
-    return LoadedProblems(name, name, rows, [], dataset=source, config=config, split=split)
+    raise_if_empty(choice)
+    print(describe_choice(choice))
+    rows = [_build_row(problem.question, problem.gold.text) for problem in choice.problems if problem.gold is not None]
+    name, notes = _name_set(source), [describe_left_out(choice)] if choice.left_out else []
+    if Path(source).exists():
+        return LoadedProblems(name, name, rows, notes)
+    return LoadedProblems(name, name, rows, notes, dataset=source, config=config, split=split)
 
 
-def _build_row(row: dict[str, Any], place: str) -> dict[str, Any]:
-    question, solution = row["prompt"], row.get("solution")
-    if not isinstance(question, str) and not _is_chat(question):
-        raise UserError(f"{place}: a question must be a text or a chat of role and content, not {question!r:.80}.")
-    solution = None if solution is None else str(solution)
+def _build_row(question: Any, solution: str) -> dict[str, Any]:
     return {"key": build_key(question, solution), "question": question, "solution": solution}
-
-
-def _is_chat(question: Any) -> bool:
-    return (
-        isinstance(question, list)
-        and bool(question)
-        and all(isinstance(message, dict) and isinstance(message.get("content"), str) for message in question)
-    )
 
 
 def _load_countdown(num_problems: int, seed: int) -> LoadedProblems:
