@@ -17,10 +17,17 @@ import pytest
 from trl.rewards import accuracy_reward
 
 from trl_forking.rewards import math_reward as verifier
-from trl_forking.rewards.math_reward import extract_boxed, math_reward, verify_math
+from trl_forking.rewards.math_reward import (
+    Explanation,
+    explain_unreadable,
+    explain_verdict,
+    extract_boxed,
+    math_reward,
+    verify_math,
+)
 
 
-HANGING = r"10^{10^{10}}"  # a power that Python computes in C, where no signal handler of its own is run
+HANGING = r"\sum_{k=1}^{2} 10^{10^{10}}"  # a power that SymPy computes in C, where no signal handler of its own is run
 
 
 def box(answer: str) -> str:
@@ -108,6 +115,51 @@ def test_gold_answers(solution):
 def test_unreadable_gold_answers(solution):
     assert verify_math(box("1"), solution) is None
     assert verify_math("no box", solution) is None
+
+
+def test_reasoning_is_no_answer():
+    """Only a box outside of think blocks counts. A block that was cut off holds no answer."""
+    right, wrong = box("2.0"), box("3")
+    assert verify_math(f"<think>{wrong}</think>{right}", "2") == 1.0
+    assert verify_math(f"<think>{right}</think>{wrong}", "2") == 0.0
+    assert verify_math(f"<think>{right}", "2") == 0.0
+    assert verify_math(f"<think>{right}</think> So it is 2.", "2") == 0.0
+    assert verify_math(f"{wrong}</think>{right}", "2") == 1.0  # the prompt opened the block
+    assert verify_math(f"{right}</think> So it is 2.", "2") == 0.0
+    assert verify_math(f"<think>a</think>{right}<think>{wrong}", "2") == 1.0
+    assert verify_math(f"I <b>think</b> {right}", "2") == 1.0
+    assert verify_math("<think>" * 100_000 + right, "2") == 0.0
+    assert verify_math("<think></think>" * 50_000 + right, "2") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("solution", "reason"),
+    [
+        ("", "it is empty"),
+        (None, "it is empty"),
+        ("1" * 1001, "it has 1,001 characters, more than 1,000"),
+        ("(" * 30 + "1" + ")" * 30, "it has 30 nested brackets, more than 20"),
+        (r"\frac{1}{", "a bracket is not closed"),
+        (r"x \to \infty", "'to' is left over"),
+        ("We add the numbers of both rows and then we divide by them", "it is prose of 12 words"),
+        ("First we add the numbers, then we divide, and at last we square the result", "it is prose of 14 words"),
+        ("x^{" * 20 + "1" + "}" * 20, "the comparison took too long or too much memory"),
+    ],
+)  # fmt: skip
+def test_why_a_gold_answer_cannot_be_read(solution, reason):
+    assert explain_unreadable(solution) == reason
+    assert verify_math(box("1"), solution) is None
+
+
+def test_reasons_of_a_verdict():
+    assert explain_verdict(box("x=3, y=2"), "x=2, y=3") == Explanation(
+        0.0, "the values differ", "values with names: x = 2, y = 3", "values with names: x = 3, y = 2"
+    )
+    assert explain_verdict("12000", "12 000", is_bare=True).reward == 1.0
+    assert explain_verdict("12000", "12 000").rule == "there is no box outside of a think block"
+    assert explain_verdict(box(""), "2").rule == "the answer is empty"
+    assert explain_verdict(box("1"), "").reward is None
+    assert explain_verdict(box(HANGING), "2").rule == "the comparison took too long or too much memory"
 
 
 def test_completions_of_every_form():
@@ -211,7 +263,7 @@ def build_long(source: random.Random) -> str:
 
 
 def build_answers(source: random.Random) -> list[str]:
-    """Ten thousand, of which somewhat more than half have a box that math-verify gets to see."""
+    """Ten thousand, of which somewhat more than half have a box that the worker gets to see."""
     answers = [box(build_expression(source, source.choice([0, 1, 1, 1, 2]))) for _ in range(1400)]
     answers += [box(mutate(source, build_expression(source, source.choice([0, 1, 1, 2])))) for _ in range(2000)]
     answers += [mutate(source, box(build_expression(source, 1))) for _ in range(1000)]
@@ -252,7 +304,7 @@ def test_ten_thousand_answers(monkeypatch):
         scores += pool.submit(score, answers[7500:]).result()
     seconds = sorted(seconds for _, seconds in scores)
     print(
-        f"{len(asked)} of {len(answers)} reached math-verify; median {1000 * seconds[5000]:.1f} ms, "
+        f"{len(asked)} of {len(answers)} reached the worker; median {1000 * seconds[5000]:.1f} ms, "
         f"99 % {1000 * seconds[9900]:.0f} ms, slowest {seconds[-1]:.2f} s, {sum(s > 0.55 for s in seconds)} too slow, "
         f"{len(started)} workers restarted, {time.perf_counter() - start:.0f} s"
     )
@@ -443,9 +495,19 @@ def test_where_there_is_neither_fork_nor_a_timer(own_worker, monkeypatch):
     assert math_reward([box("42.0"), box(HANGING), box("42.0")], ["42"] * 3) == [1.0, 0.0, 1.0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is there on Linux only")
+def test_the_worker_loads_no_torch():
+    """It starts in two seconds, not in ten, and a gigabyte of memory is enough for it."""
+    assert verify_math(box("42.0"), "42") == 1.0
+    for pid in get_pids():
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        assert "mpmath" in maps or "python" in maps
+        assert "libtorch" not in maps
+
+
 def test_modules_need_no_math_verify():
-    for name in ("math_reward", "math_worker"):
-        tree = ast.parse((Path(verifier.__file__).parent / f"{name}.py").read_text())
+    for path in Path(verifier.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text())
         imported = [
             node
             for node in tree.body

@@ -1,4 +1,4 @@
-"""The paper's verifier: 1 or 0 for the last boxed answer. math-verify judges it in a separate process."""
+"""The paper's verifier: 1 or 0 for the last boxed answer. A separate process compares it with the gold answer."""
 
 import atexit
 import functools
@@ -11,10 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import math_worker
+from .extract import extract_boxed, find_answer, find_gold
 
+
+__all__ = ["Explanation", "explain_unreadable", "explain_verdict", "extract_boxed", "math_reward", "verify_math"]
 
 # Seconds. The worker stops a comparison after math_worker.TIME_LIMIT. If it cannot, this process kills the worker.
 _REPLY_LIMIT = 0.8
@@ -27,62 +30,50 @@ _MAX_LATE = 1 if hasattr(os, "fork") else 0
 # Number of characters at the end of a text that are searched for the box. The search takes up to 50 ms.
 _MAX_TEXT = 250_000
 
-# math-verify cannot judge longer or deeper answers in time. A pair of brackets inside another costs about 50 ms.
+# Longer or deeper answers cannot be judged in time.
 _MAX_LENGTH = 1000
 _MAX_DEPTH = 20
 
+_NO_TIME = "the comparison took too long or too much memory"
 _START_ERROR = "The process that runs math-verify could not be started: {}."
 
-_BRACE = re.compile(r"\\{1,2}boxed\s*+\{|\\.|[{}]", re.DOTALL)
 
-
-def extract_boxed(text: str) -> str | None:
-    r"""
-    Return the content of the last complete `\boxed{...}` of a text, in time linear in its length.
+class Explanation(NamedTuple):
+    """
+    A verdict with its reasons.
 
     Args:
-        text (`str`):
-            Answer of a model, of any length and content.
-
-    Returns:
-        `str` or `None`:
-            The text between the braces. `None` if there is no box, or if no box is closed.
-
-    Example:
-    ```python
-    >>> extract_boxed(r"Perhaps \boxed{1}. No: \boxed{\frac{1}{2}}, for \boxed{ never ends.")
-    '\\frac{1}{2}'
-    ```
+        reward (`float`, *optional*):
+            1.0 or 0.0. `None` if the gold answer cannot be read.
+        rule (`str`):
+            The rule that decided.
+        gold (`str`):
+            What was read as the gold answer.
+        answer (`str`):
+            What was read as the answer.
     """
-    opened: list[int | None] = []  # where the content of each open box begins; None for other braces
-    start, end = -1, -1
-    for match in _BRACE.finditer(text):
-        token = match.group()
-        if token == "{":
-            opened.append(None)
-        elif token == "}":
-            content_start = opened.pop() if opened else None
-            if content_start is not None and content_start > start:
-                start, end = content_start, match.start()
-        elif len(token) > 2:
-            opened.append(match.end())
-    return text[start:end] if start >= 0 else None
+
+    reward: float | None
+    rule: str
+    gold: str
+    answer: str
 
 
 def verify_math(answer: str, solution: str) -> float | None:
     r"""
     Compare the last boxed answer of a text with the gold answer. It takes at most a second for any text.
 
-    The first call takes about two seconds more, because it starts the process in which math-verify runs.
+    The first call takes about two seconds more, because it starts the process that compares. A box between `<think>` and
+    `</think>`, or in a think block that is never closed, is no answer.
 
     Args:
         answer (`str`):
             Answer of a model, with its reasoning. It is wrong if its last 250,000 characters have no complete
             `\boxed{...}`. It is also wrong if the box has more than 1,000 characters or more than 20 nested brackets,
-            or if math-verify does not finish in time.
+            or if the comparison does not finish in time.
         solution (`str`):
             Gold answer. It may be plain, as in `42` or `\frac{1}{2}`, between dollar signs, in a `\boxed{...}` (also
-            at the end of a whole solution), or after the last `####`, as in GSM8K.
+            at the end of a whole solution), after the last `####`, as in GSM8K, or after "the answer is".
 
     Returns:
         `float` or `None`:
@@ -90,10 +81,11 @@ def verify_math(answer: str, solution: str) -> float | None:
 
     Raises:
         `ImportError`: if math-verify is not installed.
-        `RuntimeError`: if its process cannot be started.
+        `RuntimeError`: if the process cannot be started.
 
     Example:
     ```python
+    >>> from trl_forking.rewards.math_reward import verify_math
     >>> verify_math(r"Half of it, so \boxed{\frac{1}{2}}.", "0.5")
     1.0
     >>> verify_math(r"All of it, so \boxed{1}.", "0.5")
@@ -102,13 +94,87 @@ def verify_math(answer: str, solution: str) -> float | None:
     True
     ```
     """
-    gold = _clean(_find_gold(solution))
+    gold = _clean(find_gold(solution))
     if not _is_within_limits(gold) or not _is_readable(gold):
         return None
-    boxed = _clean(extract_boxed(answer[-_MAX_TEXT:]) or "")
+    boxed = _clean(find_answer(answer, _MAX_TEXT) or "")
     if not _is_within_limits(boxed):
         return 0.0
     return float(boxed == gold or _ask(gold, boxed))
+
+
+def explain_verdict(answer: str, solution: str, is_bare: bool = False) -> Explanation:
+    r"""
+    Verify an answer and say why it is right or wrong.
+
+    Args:
+        answer (`str`):
+            Answer of a model, as [`verify_math`] takes it.
+        solution (`str`):
+            Gold answer, as [`verify_math`] takes it.
+        is_bare (`bool`, *optional*, defaults to `False`):
+            Whether the answer is the content of a box.
+
+    Returns:
+        [`Explanation`]: the reward, the rule that decided, and what was read on each side.
+
+    Raises:
+        `ImportError`: if math-verify is not installed.
+        `RuntimeError`: if the process cannot be started.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.math_reward import explain_verdict
+    >>> explain_verdict(r"It is \boxed{5 \text{ million}}.", "5")
+    Explanation(reward=0.0, rule='the values differ', gold='a number: 5', answer='a number: 5000000')
+    ```
+    """
+    gold = _clean(find_gold(solution))
+    reason = explain_unreadable(solution)
+    if reason is not None:
+        return Explanation(None, f"the gold answer cannot be read: {reason}", gold, "nothing")
+    found = answer if is_bare else find_answer(answer, _MAX_TEXT)
+    boxed = _clean(found or "")
+    if not _is_within_limits(boxed):
+        rule = "there is no box outside of a think block" if found is None else f"the answer {_explain_limits(boxed)}"
+        return Explanation(0.0, rule, gold, "nothing")
+    verdict = _request("judge", gold, boxed)
+    if verdict is None:
+        return Explanation(0.0, _NO_TIME, gold, boxed)
+    return Explanation(float(verdict["is_right"]), verdict["rule"], verdict["gold"], verdict["answer"])
+
+
+def explain_unreadable(solution: Any) -> str | None:
+    r"""
+    Say why a gold answer cannot be read, so that a data set can be checked before training.
+
+    Args:
+        solution (`Any`):
+            Gold answer, as [`verify_math`] takes it.
+
+    Returns:
+        `str` or `None`: the reason, `None` if the gold answer can be read.
+
+    Raises:
+        `ImportError`: if math-verify is not installed.
+        `RuntimeError`: if the process cannot be started.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.math_reward import explain_unreadable
+    >>> explain_unreadable("42") is None
+    True
+    >>> explain_unreadable(None), explain_unreadable(r"\frac{1}{")
+    ('it is empty', 'a bracket is not closed')
+    ```
+    """
+    gold = _clean(find_gold(solution))
+    if not _is_within_limits(gold):
+        return f"it {_explain_limits(gold)}"
+    reason = _request("explain_unreadable", gold, "")
+    if reason is None:  # ask twice: the worker may have been killed from outside
+        reason = _request("explain_unreadable", gold, "")
+    return (_NO_TIME if reason is None else reason) or None
 
 
 def math_reward(completions: list[Any], solution: list[str], **kwargs: Any) -> list[float | None]:
@@ -151,25 +217,28 @@ def _read_text(completion: Any) -> str:
     return content or ""
 
 
-def _find_gold(solution: str | None) -> str:
-    text = "" if solution is None else str(solution)  # a dataset may contain numbers
-    boxed = extract_boxed(text)
-    return text.rpartition("####")[2] if boxed is None else boxed
-
-
 def _clean(text: str) -> str:
     return re.sub(r"(?<!\.)\.$", "", text.strip()).strip()  # remove the full stop of a sentence
 
 
 def _is_within_limits(text: str) -> bool:
-    if not 0 < len(text) <= _MAX_LENGTH:
-        return False
+    return not _explain_limits(text)
+
+
+def _explain_limits(text: str) -> str:
+    if not text:
+        return "is empty"
+    if len(text) > _MAX_LENGTH:
+        return f"has {len(text):,} characters, more than {_MAX_LENGTH:,}"
     depth = deepest = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
         depth = max(depth, 0)
         deepest = max(deepest, depth)
-    return deepest <= _MAX_DEPTH
+    return f"has {deepest} nested brackets, more than {_MAX_DEPTH}" if deepest > _MAX_DEPTH else ""
+
+
+_LOST = object()
 
 
 class _Worker:
@@ -178,7 +247,7 @@ class _Worker:
     def __init__(self) -> None:
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", math_worker.__file__],
+                [sys.executable, "-P", "-m", math_worker.__name__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,  # a fork could copy a buffer's lock while another thread holds it
@@ -211,10 +280,10 @@ class _Worker:
             raise ImportError("math_verify is not installed: pip install 'trl-forking[math]'", name="math_verify")
         raise RuntimeError(_START_ERROR.format(reply["error"]))
 
-    def ask(self, gold: str, answer: str | None) -> bool | None:
-        """Return the reply. Return False if it is late, and `None` if the process is lost."""
+    def ask(self, question: str, gold: str, answer: str) -> Any:
+        """Return the reply. Return `None` if it is late or says that there was no time, and `_LOST` without a process."""
         self._number += 1
-        request = json.dumps([self._number, gold, answer]).encode() + b"\n"
+        request = json.dumps([self._number, question, gold, answer]).encode() + b"\n"
         deadline = time.monotonic() + _REPLY_LIMIT
         try:
             # A request is smaller than a pipe's buffer, so a worker that does not read cannot block this process.
@@ -225,10 +294,10 @@ class _Worker:
                     return reply[1]
         except queue.Empty:
             self._num_late += 1
-            return False if self._num_late <= _MAX_LATE else None
+            return None if self._num_late <= _MAX_LATE else _LOST
         except OSError:
             pass
-        return None
+        return _LOST
 
     def kill(self) -> None:
         try:
@@ -253,7 +322,8 @@ _lock = threading.Lock()
 _worker: _Worker | None = None
 
 
-def _ask(gold: str, answer: str | None) -> bool:
+def _request(question: str, gold: str, answer: str) -> Any:
+    """Put one of `math_worker.QUESTIONS`. The reply is `None` if there was no time for one."""
     global _worker
     with _lock:
         _worker = _worker or _Worker()
@@ -262,16 +332,20 @@ def _ask(gold: str, answer: str | None) -> bool:
         except (ImportError, RuntimeError):
             _worker = None
             raise
-        reply = _worker.ask(gold, answer)
-        if reply is None:
+        reply = _worker.ask(question, gold, answer)
+        if reply is _LOST:
             _worker.kill()
             _worker = _Worker()  # starts while training goes on
-        return bool(reply)
+        return None if reply is _LOST else reply
+
+
+def _ask(gold: str, answer: str) -> bool:
+    return _request("is_right", gold, answer) is True
 
 
 @functools.lru_cache(maxsize=16384)
 def _is_readable(gold: str) -> bool:
-    return _ask(gold, None) or _ask(gold, None)  # ask twice: the worker may have been killed from outside
+    return explain_unreadable(gold) is None
 
 
 def _stop_worker() -> None:

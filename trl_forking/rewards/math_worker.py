@@ -1,14 +1,12 @@
-"""The process that compares answers with math-verify. No answer can stop, hang or fill up the training process."""
+"""The process that compares answers. No answer can stop, hang or fill up the training process."""
 
-# The process is started by path, because importing the package would load torch and TRL. So this file must not import
-# anything of this package.
+# Nothing of this package that is imported here may load torch or TRL: the process would start seconds later, and would
+# need their memory too.
 
-import functools
 import json
 import logging
 import mmap
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -58,9 +56,9 @@ def main() -> None:
     """
     Answer the requests on standard input until it ends. Each request is one line of JSON.
 
-    A request is `[number, gold, answer]`, and its reply is `[number, equal]`. If `answer` is null, the reply says
-    whether the gold answer can be read. The first message is `"ready"`. If the process cannot start, the first message
-    is `{"error": ..., "missing": ...}`, and the process ends.
+    A request is `[number, question, gold, answer]`, and its reply is `[number, value]`. The question is one of [`QUESTIONS`].
+    The first message is `"ready"`. If the process cannot start, the first message is `{"error": ..., "missing": ...}`,
+    and the process ends.
 
     A forked child makes the comparisons. The kernel kills a child that takes too long, even in C code. A new child,
     with all modules loaded, takes over within milliseconds.
@@ -103,10 +101,22 @@ def _limit_resources() -> None:
 
 def _warm_up() -> None:
     # math-verify treats every error of its parser as an unreadable answer, so find a broken parser before it scores.
-    if not (_compare("0.5", r"\frac{1}{2}") and not _compare("0.5", r"\frac{1}{3}")):
+    if not _ask_math_verify("0.5", r"\frac{1}{2}") or _ask_math_verify("0.5", r"\frac{1}{3}"):
         raise RuntimeError("math-verify does not tell 1/2 from 1/3")
+    from .comparison.judge import is_right, judge
+
     for answer in _TYPICAL_ANSWERS:
-        _compare(answer, answer + "+1")
+        _ask_math_verify(answer, answer + "+1")
+        is_right(answer, answer + "+1")
+    judge("1", "2")
+
+
+def _ask_math_verify(gold: str, answer: str) -> bool:
+    from math_verify import verify
+
+    from .comparison.fallback import parse_by_math_verify
+
+    return bool(verify(parse_by_math_verify(gold), parse_by_math_verify(answer), timeout_seconds=None))
 
 
 def _supervise(send: Callable[[Any], None]) -> None:
@@ -124,7 +134,7 @@ def _supervise(send: Callable[[Any], None]) -> None:
         if status == 0:
             return
         if number := int.from_bytes(current[:], "little"):
-            send([number, False])
+            send([number, None])
         current[:] = bytes(8)
 
 
@@ -137,49 +147,43 @@ def _serve(send: Callable[[Any], None], current: Any) -> int:
         line = sys.stdin.buffer.readline()
         if not line:
             return 0
-        number, gold, answer = json.loads(line)
+        number, question, gold, answer = json.loads(line)
         current[:] = number.to_bytes(8, "little")
         if can_time_out:
             signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT)
         try:
-            is_equal = bool(_parse_gold(gold)) if answer is None else _compare(gold, answer)
+            value = QUESTIONS[question](gold, answer)
         except Exception:  # this includes RecursionError and MemoryError
-            is_equal = False
+            value = None
         if can_time_out:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        send([number, is_equal])
+        send([number, value])
         current[:] = bytes(8)
     return _REPLACE_ME
 
 
-def _compare(gold: str, answer: str) -> bool:
-    from math_verify import verify
+def _is_right(gold: str, answer: str) -> bool:
+    from .comparison.judge import is_right
 
-    # No time-out here, because math-verify's own would cancel ours.
-    return bool(verify(_parse_gold(gold), _parse_boxed(answer), timeout_seconds=None))
-
-
-@functools.lru_cache(maxsize=256)
-def _parse_gold(gold: str) -> list[Any]:
-    from math_verify import parse
-
-    # In a formula without $, math-verify reads only the last number. In a box it does not read a sentence.
-    if re.search(r"[A-Za-z]{2,} +[A-Za-z]{2,}", re.sub(r"\\text *\{[^{}]*\}", "", gold)):
-        return parse(gold, parsing_timeout=None) or _parse_boxed(gold)
-    return _parse_boxed(gold)
+    return is_right(gold, answer)
 
 
-def _parse_boxed(answer: str) -> list[Any]:
-    from math_verify import LatexExtractionConfig, parse
+def _judge(gold: str, answer: str) -> dict[str, Any]:
+    from .comparison.judge import judge
 
-    # math-verify reads 10{,}000 correctly, but it reads 10\,000 as ten times zero.
-    answer = re.sub(r"(?<=\d)\\[,;:!] *(?=\d{3}(?!\d))", "", answer)
-    return parse(
-        rf"\boxed{{{answer}}}",
-        extraction_config=[LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)],
-        extraction_mode="first_match",
-        parsing_timeout=None,
-    )
+    return judge(gold, answer)._asdict()
+
+
+def _explain_unreadable(gold: str, answer: str) -> str:
+    from .comparison.judge import explain_unreadable
+
+    return explain_unreadable(gold) or ""
+
+
+# What a request may ask. A reply of null says that there was no time or memory, or an error.
+QUESTIONS: dict[str, Callable[[str, str], Any]] = {
+    "is_right": _is_right, "judge": _judge, "explain_unreadable": _explain_unreadable
+}  # fmt: skip
 
 
 if __name__ == "__main__":

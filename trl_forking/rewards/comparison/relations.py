@@ -1,0 +1,332 @@
+"""Reads relations: equations, inequalities, memberships and approximations."""
+
+from collections.abc import Callable, Sequence
+
+from .equality import estimate, is_same_value
+from .evaluate import find_rational
+from .kinds import Approximate, Congruence, Equation, Inequality, Kind, Listing, Named, Piece, RealSet, Value
+from .parse import parse
+from .parse_commands import ACCENTS, FUNCTIONS, GREEK
+from .prepare import get_words, is_wordlike
+from .real_sets import INFINITY, MINUS_INFINITY, complement, make_pieces, make_point
+from .tokens import NotReadable, Token, find_end, walk_top
+from .tree import Node, find_symbols
+
+
+ReadInner = Callable[[Sequence[Token]], Kind]
+_SIGNS = {"=", "<", ">"}
+_COMMANDS = {"le", "ge", "ne", "in", "approx", "equiv"}
+_MODULUS = ("pmod", "mod", "bmod")
+_ORDER = {"<", ">", "le", "ge"}
+_DENIALS = {"not", "no", "never", "wrong", "false", "incorrect", "without", "except", "or", "and", "if", "than", "isn", "other",
+            "neither", "nor", "unless", "but", "about", "approximately"}  # fmt: skip
+_NAME_COMMANDS = GREEK | ACCENTS | {"angle", "triangle", "measuredangle", "det"}
+
+
+def find_relations(tokens: Sequence[Token]) -> list[int]:
+    """
+    Find the signs of relations outside of brackets.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            An answer.
+
+    Returns:
+        `list[int]`: their places.
+
+    Raises:
+        [`~trl_forking.rewards.comparison.tokens.NotReadable`]: if brackets are not closed.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.relations import find_relations
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> find_relations(tokenize(r"1 \\le x < f(y=2)"))
+    [1, 3]
+    ```
+    """
+    return [
+        place
+        for place, token in walk_top(tokens)
+        if (token.kind == "sign" and token.text in _SIGNS) or (token.kind == "command" and token.text in _COMMANDS)
+    ]
+
+
+def read_relation(tokens: Sequence[Token], read_inner: ReadInner) -> Kind:
+    """
+    Read a relation or a chain of relations.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            Tokens with a relation.
+        read_inner (`Callable`):
+            What reads the sides.
+
+    Returns:
+        `Kind`: the relation.
+
+    Raises:
+        [`~trl_forking.rewards.comparison.tokens.NotReadable`]: if no rule reads it.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.read import read_list
+    >>> from trl_forking.rewards.comparison.relations import read_relation
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> type(read_relation(tokenize("3x-y+13=0"), read_list)).__name__
+    'Equation'
+    ```
+    """
+    places = find_relations(tokens)
+    signs = [tokens[place].text for place in places]
+    bounds = [-1, *places, len(tokens)]
+    sides = [tokens[start + 1 : end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    if "approx" in signs:
+        return _read_approximation(tokens, places[signs.index("approx")], read_inner)
+    if "in" in signs:
+        return _read_membership(signs, sides, read_inner)
+    if "equiv" in signs:
+        return _read_congruence(signs, sides)
+    if signs == ["="] and any(token.text.lower() in _MODULUS for token in sides[1]):
+        return _read_congruence(["equiv"], sides)
+    if all(sign == "=" for sign in signs):
+        return _read_equation(sides, read_inner)
+    if signs == ["ne"]:
+        name, value = _order_sides(sides[0], sides[1])
+        return RealSet(complement([make_point(parse(value))]), name)
+    if all(sign in _ORDER for sign in signs):
+        return _read_inequality(signs, sides)
+    raise NotReadable("these relations do not belong together")
+
+
+def read_name(tokens: Sequence[Token]) -> str | None:
+    r"""
+    Read the name of a value: `x`, `a_1`, `f(x)`, `\angle ABC`, `total cost`.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            One side of an equation.
+
+    Returns:
+        `str` or `None`: the name, `None` if it is a formula.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.relations import read_name
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> read_name(tokenize("f(x)")), read_name(tokenize("x+1"))
+    ('f(x)', None)
+    ```
+    """
+    if not tokens or not (is_wordlike(tokens[0]) or tokens[0].text in _NAME_COMMANDS):
+        return None
+    words = get_words(tokens)
+    if set(words) & _DENIALS or any(word in FUNCTIONS - {"max", "min", "sec"} for word in words):
+        return None
+    if len(tokens) == 1 and tokens[0].kind == "letters" and is_product(tokens[0].text):
+        return None
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        if token.text in ("_", "^") and place + 1 < len(tokens):
+            place = find_end(tokens, place + 1) if tokens[place + 1].text == "{" else place + 1
+            if token.text == "^" and "".join(other.text for other in tokens[:place]).find("^{-1") < 0:
+                return None
+        elif token.text in ("(", "{") and place:
+            function = next(other for other in reversed(tokens[:place]) if other.text != "'" or other is tokens[0])
+            if token.text == "(" and not _takes_arguments(function, tokens[place + 1 :]):
+                return None
+            place = find_end(tokens, place)
+        elif not (is_wordlike(token) or token.text in _NAME_COMMANDS or token.text == "'"):
+            return None
+        place += 1
+    return "".join(
+        token.text.lower() if token.kind == "word" else token.text for token in tokens if token.text not in "{}"
+    )
+
+
+def is_product(run: str) -> bool:
+    """
+    Say whether letters that stand alone are a product. English has no words without a vowel, so `mn` is one.
+
+    Args:
+        run (`str`):
+            Letters.
+
+    Returns:
+        `bool`: whether they are a product.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.relations import is_product
+    >>> [is_product(run) for run in ("xy", "mn", "no", "sky", "AB")]
+    [True, True, False, False, False]
+    ```
+    """
+    vowels = set("aeiou") if set(run) <= set("xyzwt") else set("aeiouy")
+    return 1 < len(run) <= 3 and run.islower() and not set(run) & vowels
+
+
+def _takes_arguments(function: Token, rest: Sequence[Token]) -> bool:
+    """Say whether a bracket behind a letter holds arguments. Behind `x` it holds a factor."""
+    return is_wordlike(function) and (function.text not in ("x", "y", "z") or rest[:1] == [])
+
+
+def _order_sides(left: Sequence[Token], right: Sequence[Token]) -> tuple[str | None, Sequence[Token]]:
+    """Return the name and the other side. The name may stand on either side, or be missing."""
+    if not left:
+        return None, right
+    name = read_name(left)
+    if name is not None:
+        return name, right
+    name = read_name(right)
+    if name is None:
+        raise NotReadable("the relation is not solved for a variable")
+    return name, left
+
+
+def _read_equation(sides: list[Sequence[Token]], read_inner: ReadInner) -> Kind:
+    names = _read_tuple_of_names(sides[0])
+    if names is not None and len(sides) == 2:
+        value = read_inner(sides[1])
+        if isinstance(value, Listing) and value.form == "tuple" and len(value.items) == len(names):
+            return Named(tuple(zip(names, value.items, strict=True)))
+    all_names = [read_name(side) for side in sides[:-1]]
+    if all_names[0] is not None:
+        # x = y = 5 gives two names to one value.
+        middle = [name for name in all_names[1:] if name is not None]
+        value = _read_chain(
+            [side for side, name in zip(sides[1:-1], all_names[1:], strict=True) if name is None] + sides[-1:],
+            read_inner,
+        )
+        return Named(tuple((name, value) for name in (all_names[0], *middle)))
+    if len(sides) == 2 and read_name(sides[1]) is not None and not has_variables(sides[0]):
+        return Named(((str(read_name(sides[1])), read_inner(sides[0])),))
+    nodes = [parse(side) for side in sides]
+    if all(is_same_value(nodes[0], node) for node in nodes[1:]):
+        return Value(nodes[-1])
+    if len(nodes) > 2 or not any(find_symbols(node) for node in nodes):
+        raise NotReadable("the equation is false")
+    return Equation(nodes[0], nodes[1])
+
+
+def has_variables(tokens: Sequence[Token]) -> bool:
+    """
+    Say whether tokens are a formula with variables, or no formula.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            One side of an equation.
+
+    Returns:
+        `bool`: `False` if they have a value.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.relations import has_variables
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> has_variables(tokenize("2")), has_variables(tokenize("x+1"))
+    (False, True)
+    ```
+    """
+    try:
+        return bool(find_symbols(parse(tokens)))
+    except NotReadable:
+        return True
+
+
+def _read_chain(sides: list[Sequence[Token]], read_inner: ReadInner) -> Kind:
+    """Read the values in `x = 2+3 = 5`. The last one counts, and other numbers must be equal to it."""
+    kinds = [read_inner(side) for side in sides]
+    last = kinds[-1]
+    for kind in kinds[:-1]:
+        if not (isinstance(kind, Value) and isinstance(last, Value)):
+            raise NotReadable("a chain of equations with different kinds of values")
+        # A formula may stand before its value, as in A = x^2 = 9.
+        is_formula = bool(find_symbols(kind.node)) and not find_symbols(last.node)
+        if not is_formula and not is_same_value(kind.node, last.node):
+            raise NotReadable("the equation is false")
+    return last
+
+
+def _read_tuple_of_names(tokens: Sequence[Token]) -> list[str] | None:
+    if len(tokens) < 5 or tokens[0].text != "(" or find_end(tokens, 0) != len(tokens) - 1:
+        return None
+    inner = tokens[1:-1]
+    places = [place for place, token in walk_top(inner) if token.text == ","]
+    bounds = [-1, *places, len(inner)]
+    names = [read_name(inner[start + 1 : end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+    found = [name for name in names if name is not None]
+    return found if places and len(found) == len(names) else None
+
+
+def _read_approximation(tokens: Sequence[Token], place: int, read_inner: ReadInner) -> Kind:
+    value = read_inner(tokens[place + 1 :])
+    before = tokens[:place]
+    if not before or read_name(before) is not None:
+        return Approximate(value)
+    exact = read_inner(before)
+    inner = exact.values[0][1] if isinstance(exact, Named) and len(exact.values) == 1 else exact
+    if isinstance(inner, Value) and isinstance(value, Value):
+        first, second = estimate(inner.node), estimate(value.node)
+        if first is None or second is None or abs(first - second) > 0.05 * abs(first):
+            raise NotReadable("the sides of an approximation are not close")
+    return Approximate(value, exact)
+
+
+def _read_membership(signs: list[str], sides: list[Sequence[Token]], read_inner: ReadInner) -> Kind:
+    name = read_name(sides[0])
+    if signs != ["in"] or name is None:
+        raise NotReadable("no variable stands before a membership")
+    kind = read_inner(sides[1])
+    if isinstance(kind, Listing) and kind.form in ("tuple", "row"):
+        kind = RealSet(make_pieces(kind))
+    return kind._replace(name=name) if isinstance(kind, RealSet) else Named(((name, kind),))
+
+
+def _read_congruence(signs: list[str], sides: list[Sequence[Token]]) -> Congruence:
+    right = [token for token in sides[-1] if token.text not in "(){}"]
+    mod = next((place for place, token in enumerate(right) if token.text.lower() in _MODULUS), None)
+    if signs != ["equiv"] or mod is None:
+        raise NotReadable("a congruence has no modulus")
+    remainder, modulus = find_rational(parse(right[:mod])), find_rational(parse(right[mod + 1 :]))
+    name = read_name(sides[0])
+    if remainder is None or not modulus or name is None:
+        raise NotReadable("a congruence is not solved for a variable")
+    return Congruence(name, remainder % modulus, abs(modulus))
+
+
+def _read_inequality(signs: list[str], sides: list[Sequence[Token]]) -> Kind:
+    if len(signs) == 2 and (signs[0] in ("<", "le")) == (signs[1] in ("<", "le")):
+        return _read_double_inequality(signs, sides)
+    if len(signs) != 1:
+        raise NotReadable("a chain of inequalities has different directions")
+    sign, (left, right) = signs[0], sides
+    name = None if not left else read_name(left)
+    if left and name is None:
+        name = read_name(right)
+        sign, left, right = {"<": ">", ">": "<", "le": "ge", "ge": "le"}[sign], right, left
+    value = parse(right)
+    if (sides[0] and name is None) or find_symbols(value):
+        return _make_inequality(signs[0], parse(sides[0]), parse(sides[1]))
+    if sign in ("<", "le"):
+        return RealSet((Piece(MINUS_INFINITY, value, False, sign == "le"),), name)
+    return RealSet((Piece(value, INFINITY, sign == "ge", False),), name)
+
+
+def _make_inequality(sign: str, left: Node, right: Node) -> Inequality:
+    larger, smaller = (left, right) if sign in (">", "ge") else (right, left)
+    return Inequality(Node("add", (larger, Node("negative", (smaller,)))), sign in "<>")
+
+
+def _read_double_inequality(signs: list[str], sides: list[Sequence[Token]]) -> RealSet:
+    name = read_name(sides[1])
+    if name is None:
+        raise NotReadable("no variable stands between two inequalities")
+    low, high, strict = parse(sides[0]), parse(sides[2]), [sign in "<>" for sign in signs]
+    if signs[0] in (">", "ge"):
+        low, high, strict = high, low, strict[::-1]
+    first, second = estimate(low), estimate(high)
+    if first is not None and second is not None and first > second:
+        raise NotReadable("the ends of an inequality do not rise")
+    return RealSet((Piece(low, high, not strict[0], not strict[1]),), name)

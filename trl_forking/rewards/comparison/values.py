@@ -1,0 +1,216 @@
+"""Reads one value: a number, an interval, a set, a tuple, a matrix, or a number with its unit."""
+
+from collections.abc import Callable, Sequence
+
+from .kinds import BARE_FORMS, Kind, Listing, Matrix, Piece, RealSet, Text, Value
+from .parse import parse
+from .prepare import is_wordlike
+from .quantities import read_quantity
+from .real_sets import ALL_REALS, complement, intersect, make_interval, make_pieces, unite
+from .relations import find_relations, is_product
+from .tokens import NotReadable, Token, find_end, walk_top
+from .tree import Node, choose_signs
+
+
+ReadInner = Callable[[Sequence[Token]], Kind]
+_MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "smallmatrix", "array")
+_SET_SIGNS = ("cup", "cap", "setminus")
+
+
+def read_value(tokens: Sequence[Token], read_inner: ReadInner) -> Kind:
+    """
+    Read one value.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            Tokens without a comma or a relation outside of brackets.
+        read_inner (`Callable`):
+            What reads the content of brackets.
+
+    Returns:
+        `Kind`: the value.
+
+    Raises:
+        [`~trl_forking.rewards.comparison.tokens.NotReadable`]: if no rule reads it.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.read import read_list
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> from trl_forking.rewards.comparison.values import read_value
+    >>> read_value(tokenize("(1,2]"), read_list).pieces[0].has_high
+    True
+    ```
+    """
+    if not tokens:
+        raise NotReadable("a value is missing")
+    if _find_set_signs(tokens):
+        return RealSet(_read_set_formula(tokens, read_inner))
+    if _is_real_line(tokens):
+        return RealSet(ALL_REALS)
+    if is_only_words(tokens):
+        raise NotReadable("words")
+    if [token.text for token in tokens] == ["ldots"]:
+        return Text(("...",), True, "a list goes on")
+    matrix = _read_matrix(tokens)
+    if matrix is not None:
+        return matrix
+    if _is_bracketed(tokens):
+        kind = _read_brackets(tokens, read_inner)
+        if kind is not None:
+            return kind
+    kind = read_quantity(tokens)
+    if isinstance(kind, Value):
+        nodes = choose_signs(kind.node)
+        return kind if len(nodes) == 1 else Listing("alternatives", tuple(map(Value, nodes)))
+    return kind
+
+
+def _find_set_signs(tokens: Sequence[Token]) -> list[int]:
+    return [place for place, token in walk_top(tokens) if token.kind == "command" and token.text in _SET_SIGNS]
+
+
+def _is_real_line(tokens: Sequence[Token]) -> bool:
+    texts = [token.text for token in tokens]
+    return tokens[0].kind == "command" and texts in (["mathbb", "{", "R", "}"], ["R"])
+
+
+def is_only_words(tokens: Sequence[Token]) -> bool:
+    """
+    Say whether tokens are words. Letters without a vowel, as in `xy`, are a product: English has no such words.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            An answer.
+
+    Returns:
+        `bool`: whether it has nothing but words.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> from trl_forking.rewards.comparison.values import is_only_words
+    >>> [is_only_words(tokenize(text)) for text in ("red ball", "no", "xy", "x")]
+    [True, True, False, False]
+    ```
+    """
+    if not all(is_wordlike(token) for token in tokens):
+        return False
+    if len(tokens) > 1:
+        return any(token.kind == "word" or len(token.text) > 1 for token in tokens)
+    (token,) = tokens
+    small = token.text.lower()
+    if len(token.text) == 1 or small in (
+        "pi",
+        "theta",
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "lambda",
+        "infinity",
+        "inf",
+    ):
+        return False
+    return token.kind == "word" or not is_product(token.text)
+
+
+def _is_bracketed(tokens: Sequence[Token]) -> bool:
+    return tokens[0].text in ("(", "[", "\\{", "langle", "{") and find_end(tokens, 0) == len(tokens) - 1
+
+
+def _read_brackets(tokens: Sequence[Token], read_inner: ReadInner) -> Kind | None:
+    opening, closing, inner = tokens[0].text, tokens[-1].text, tokens[1:-1]
+    if not inner:
+        return RealSet(()) if opening == "\\{" else None
+    if opening == "\\{":
+        return _read_set(inner, read_inner)
+    items = _split_items(inner)
+    if len(items) == 1:
+        return _read_parenthesized(inner, opening + closing, read_inner)
+    kinds = [read_inner(item) for item in items]
+    if any(isinstance(kind, Listing) and kind.form in BARE_FORMS for kind in kinds):
+        raise NotReadable("a list in a bracket")
+    if opening + closing in ("(]", "[)"):
+        return RealSet((make_interval(kinds, opening == "[", closing == "]"),))
+    if opening + closing not in ("()", "[]", "{}", "langlerangle"):
+        raise NotReadable("these brackets do not belong together")
+    if opening == "{":
+        return Listing("list", tuple(kinds))
+    return Listing("row" if opening == "[" else "tuple", tuple(kinds))
+
+
+def _read_parenthesized(inner: Sequence[Token], brackets: str, read_inner: ReadInner) -> Kind | None:
+    if brackets not in ("()", "{}", "[]"):
+        raise NotReadable("these brackets do not belong together")
+    if find_relations(inner) or _is_bracketed(inner) or _find_set_signs(inner):
+        return read_inner(inner)
+    return None  # a formula, or a quantity
+
+
+def _split_items(tokens: Sequence[Token]) -> list[Sequence[Token]]:
+    places = [place for place, token in walk_top(tokens) if token.text in (",", ";") and token.kind == "sign"]
+    bounds = [-1, *places, len(tokens)]
+    return [tokens[start + 1 : end] for start, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def _read_set(inner: Sequence[Token], read_inner: ReadInner) -> Kind:
+    """Read the content of braces: its elements, or a condition behind a bar."""
+    bar = next((place for place, token in walk_top(inner) if token.text in ("|", ":") and place), None)
+    if bar is not None:
+        kind = read_inner(inner[bar + 1 :])
+        if not isinstance(kind, RealSet) or not is_wordlike(inner[0]):
+            raise NotReadable("the condition of a set is no relation")
+        return kind._replace(name=None)
+    kinds = [read_inner(item) for item in _split_items(inner)]
+    items: list[Kind] = []
+    for kind in kinds:
+        items += kind.items if isinstance(kind, Listing) and kind.form in BARE_FORMS else (kind,)
+    return Listing("set", tuple(items))
+
+
+def _read_set_formula(tokens: Sequence[Token], read_inner: ReadInner) -> tuple[Piece, ...]:
+    places = _find_set_signs(tokens)
+    start = places[0]
+    pieces = make_pieces(read_value(tokens[:start], read_inner))
+    for place, end in zip(places, [*places[1:], len(tokens)], strict=True):
+        other = make_pieces(read_value(tokens[place + 1 : end], read_inner))
+        if tokens[place].text == "cup":
+            pieces = unite([*pieces, *other])
+        elif tokens[place].text == "cap":
+            pieces = intersect(pieces, other)
+        else:
+            pieces = intersect(pieces, complement(other))
+    return pieces
+
+
+def _read_matrix(tokens: Sequence[Token]) -> Matrix | None:
+    begin = next((place for place, token in enumerate(tokens) if token == ("command", "begin", token.spaced)), None)
+    if begin is None:
+        return None
+    name = tokens[begin + 2].text if len(tokens) > begin + 3 else ""
+    ends = [place for place, token in enumerate(tokens) if token.kind == "command" and token.text == "end"]
+    if name not in _MATRICES or len(ends) != 1:
+        raise NotReadable("this environment has no rule")
+    start, end = begin + 4, ends[0]
+    if name == "array":
+        start = find_end(tokens, start) + 1
+    before, after = list(tokens[:begin]), [token.text for token in tokens[end + 4 :]]
+    opening = before.pop().text if before and before[-1].text in ("(", "[", "|") and after else ""
+    if after[bool(opening) :] or opening + "".join(after) not in ("", "()", "[]", "||"):
+        raise NotReadable("something stands behind a matrix")
+    rows = [
+        tuple(parse(entry) for entry in _split_at(row, "&")) for row in _split_at(tokens[start:end], "\x01") if row
+    ]
+    if len({len(row) for row in rows}) != 1:
+        raise NotReadable("the rows of a matrix differ in length")
+    if before:
+        factor = parse(before[:-1] if before[-1].text == "*" else before)
+        rows = [tuple(Node("multiply", (factor, entry)) for entry in row) for row in rows]
+    return Matrix(tuple(rows), "determinant" if name == "vmatrix" or opening == "|" else "matrix")
+
+
+def _split_at(tokens: Sequence[Token], sign: str) -> list[Sequence[Token]]:
+    places = [place for place, token in walk_top(tokens) if token.text == sign]
+    bounds = [-1, *places, len(tokens)]
+    return [tokens[start + 1 : end] for start, end in zip(bounds, bounds[1:], strict=False)]
