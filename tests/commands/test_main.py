@@ -15,6 +15,7 @@ from trl_forking.commands.compare import CompareArguments
 from trl_forking.commands.demo import DemoArguments
 from trl_forking.commands.main import COMMANDS, main
 from trl_forking.commands.math_arguments import MathArguments
+from trl_forking.commands.verify import VerifyArguments
 
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,7 @@ OWN = {
     "analyze": AnalyzeArguments,
     "compare": CompareArguments,
     "card": CardArguments,
+    "verify": VerifyArguments,
 }
 HEAVY = ("torch", "transformers", "trl", "datasets", "accelerate", "numpy", "rich")
 

@@ -39,6 +39,7 @@ COMMANDS = {
         "run_evaluate",
     ),
     "card": Command("make the model card of a finished run again, from the files in its folder", ".card", "run_card"),
+    "verify": Command("say whether the reward takes an answer for right, and why", ".verify", "run_verify"),
 }
 
 
