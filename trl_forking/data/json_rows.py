@@ -53,7 +53,11 @@ def read_json_lines(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
         if not text.strip():
             continue
         if not num_rows and not broken and text.lstrip().startswith(b"["):
-            yield from _read_list(text + file.read(), path, f"{path}:{number}: not a JSON object: write one per line.")
+            yield from _read_list(
+                b"\n" * (number - 1) + text + file.read(),
+                path,
+                f"{path}:{number}: not a JSON object: write one per line.",
+            )
             return
         value = _load(text)
         if not isinstance(value, dict):
