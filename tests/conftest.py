@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 import warnings
@@ -18,6 +19,17 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, where it is inst
 def _quiet():
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     logging.getLogger("trl_forking").setLevel(logging.INFO)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collection():
+    """Every training run ends with a garbage collection; what is loaded by now need not be looked through each time.
+
+    Tests that train tiny models take a third of the time with it.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

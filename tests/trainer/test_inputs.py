@@ -1,6 +1,5 @@
 """Images, tools, environments and custom rollouts reach model and rewards as in TRL. Tool output is never kept."""
 
-import gc
 import math
 import re
 from typing import Any
@@ -40,14 +39,6 @@ from helpers.tiny_multimodal import (
 
 ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "sparse_update": False}
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'environment_factory'")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collection():
-    """Every training run ends with a garbage collection; what is loaded by now need not be looked through each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def compare_with_trl(tmp_path, build, forking=ScriptedForking, plain=ScriptedGRPO, has_recorder=True):

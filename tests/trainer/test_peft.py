@@ -1,6 +1,5 @@
 """Adapters: only their weights are trained, their gradient is right, and the saved weights are the trained weights."""
 
-import gc
 from collections.abc import Callable
 
 import pytest
@@ -21,14 +20,6 @@ pytestmark = [  # what PEFT says of itself
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`"),
     pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collection():
-    """Every training run ends with a garbage collection; what is loaded by now need not be looked through each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 # Adapters ----------------------------------------------------------------------------------------------------------
