@@ -6,7 +6,7 @@ from typing import Any
 
 from ..analysis import report
 from ..writing.files import write_atomically
-from .results import EvaluatedSet, choose_headlines, describe_difference
+from .results import COLUMN_NAMES, EvaluatedSet, choose_headlines, describe_difference
 from .summary import format_estimate
 
 
@@ -168,6 +168,7 @@ def _build_tables(sets: Sequence[EvaluatedSet]) -> list[dict[str, Any]]:
                 [*row, format_estimate(row[0], difference[row[0]], True) if row[0] in difference else "–"]
                 for row in heads
             ]
+        heads = [[COLUMN_NAMES.get(row[0], row[0]), *row[1:]] for row in heads]
         columns = ["Figure", "Value", *(["Change"] if each.difference is not None else [])]
         tables.append({"caption": each.problems.title, "header": columns, "rows": heads})
         if generations > 1:

@@ -68,7 +68,8 @@ def choose_headlines(num_generations: int) -> list[str]:
     return [f"avg@{num_generations}", *tries, TRUNCATED, LENGTH]
 
 
-_COLUMNS = {TRUNCATED: "cut off", LENGTH: "tokens"}
+COLUMN_NAMES = {TRUNCATED: "cut off", LENGTH: "tokens"}
+"""Names of figures for people, where they differ."""
 
 
 def build_table(sets: Sequence[EvaluatedSet]) -> "Table":
@@ -96,7 +97,7 @@ def build_table(sets: Sequence[EvaluatedSet]) -> "Table":
     table = Table("problems", box=None, pad_edge=False, header_style="bold")
     table.columns[0].max_width = 26
     for name in choose_headlines(largest):
-        table.add_column(_COLUMNS.get(name, name), justify="right", no_wrap=True)
+        table.add_column(COLUMN_NAMES.get(name, name), justify="right", no_wrap=True)
     for each in sets:
         names = choose_headlines(each.summary.num_generations)
         title = f"{each.problems.title} ({len(each.summary.values[names[0]])})"
