@@ -2,7 +2,7 @@
 
 import pytest
 
-from trl_forking.data.golds import explain_unreadable, find_gold
+from trl_forking.data.golds import find_gold
 from trl_forking.data.values import NoAnswer, UnreadableAnswer
 
 
@@ -163,9 +163,3 @@ def test_long_prose_is_read_in_time_linear_in_its_length():
     for part in ("$", "\\(", "} ", "the answer is ", "\u7b54", "a. ", "#### ", r"\boxed{", "= \n"):
         with pytest.raises(UnreadableAnswer):
             find_gold({"solution": "We compute it and then " + part * 200_000})
-
-
-def test_the_verifier_is_asked_in_one_place():
-    pytest.importorskip("math_verify")
-    assert explain_unreadable("42") is None
-    assert explain_unreadable("####") and explain_unreadable("")

@@ -100,6 +100,13 @@ def test_answers_that_the_verifier_cannot_read_are_named_by_row(tmp_path, capsys
     assert re.search(r"2 rows are left out: row.? 2.*#### *", printed) and "4" in printed.split("left out")[1]
 
 
+def test_the_verifier_is_asked_once_for_each_answer():
+    asked = []
+    rows = [{"question": str(n), "answer": n % 2} for n in range(100)]
+    choose(*rows, explain=asked.append)
+    assert asked == ["0", "1"]
+
+
 def test_an_analysis_leaves_out_what_training_leaves_out(tmp_path, capsys):
     rows = [
         {"question": "a"},

@@ -1,14 +1,16 @@
 """The rows of a data set that can be used, and why the others are left out."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..rewards.math_reward import explain_unreadable
 from .chats import Chat
 from .columns import get_question
-from .golds import Gold, explain_unreadable, find_gold
+from .golds import Gold, find_gold
 from .rows import Row
 from .values import LeftOut, UnreadableAnswer
 
@@ -109,6 +111,7 @@ def choose_problems(
     """
     choice = Choice(source, needs_answer)
     seen: dict[int, Problem] = {}
+    explain = functools.cache(explain)  # many rows have the same answer
     for row in rows:
         choice.num_rows += 1
         try:

@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..rewards.math_reward import verify_math
 from .columns import ANSWER_COLUMNS, find_column
 from .final_answers import UNREADABLE, get_final_answer
 from .values import LeftOut, NoAnswer, UnreadableAnswer, to_text
@@ -97,27 +96,3 @@ def _get_ground_truth(value: Any) -> Any:
     if value.get("ground_truth") is None:
         raise LeftOut("has no ground_truth")
     return value["ground_truth"]
-
-
-def explain_unreadable(text: str) -> str | None:
-    """
-    Explain why the reward can't compare with a right answer. This is the one place that asks the verifier.
-
-    Args:
-        text (`str`):
-            The right answer.
-
-    Returns:
-        `str` or `None`: the reason, `None` if answers can be compared with it.
-
-    Raises:
-        `ImportError`: if math-verify is not installed.
-
-    Example:
-    ```python
-    >>> from trl_forking.data.golds import explain_unreadable
-    >>> explain_unreadable("42"), explain_unreadable("####")
-    (None, 'math-verify can not read it')
-    ```
-    """
-    return None if verify_math("", text) is not None else "math-verify can not read it"
