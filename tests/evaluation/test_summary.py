@@ -98,6 +98,15 @@ def test_a_tie_counts_in_parts_and_nobody_voting_is_wrong():
     assert silent.estimates["maj@2"].mean == 0.0
 
 
+def test_no_right_answer_is_no_certainty():
+    """With 8 problems and no right answer, the true share may well be a few percent; the bootstrap alone says 0."""
+    figures = summarize_answers([make_problem(str(i), [False, False]) for i in range(8)]).estimates
+    assert figures["avg@2"][:2] == (0.0, 0.0) and figures["avg@2"].high == pytest.approx(0.3244, abs=1e-4)
+    every = summarize_answers([make_problem(str(i), [True]) for i in range(8)]).estimates["avg@1"]
+    assert (every.mean, every.high) == (1.0, 1.0) and every.low == pytest.approx(1 - 0.3244, abs=1e-4)
+    assert figures["length"].low == figures["length"].high == 10
+
+
 def test_a_problem_twice_is_an_error():
     with pytest.raises(ValueError, match="a occurs 2 times: give all its answers in one"):
         summarize_answers([make_problem("a", [True]), make_problem("a", [False])])

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from .bootstrap import Estimate, estimate_difference, estimate_mean
+from .intervals import compute_share_interval
 from .metrics import compute_average, compute_majority_at_k, compute_pass_at_k
 
 
@@ -89,7 +90,8 @@ def summarize_answers(
     Compute all figures of an evaluation, with bootstrap intervals over problems.
 
     Every problem counts the same, also if it has fewer answers than others. pass@k and maj@k of a problem with fewer
-    than `k` answers are not defined: it has no part in them, and [`Estimate.num_problems`] says how many have.
+    than `k` answers are not defined: it has no part in them, and [`Estimate.num_problems`] says how many have. Where all
+    problems have a share of 0, or all have 1, the interval is Wilson's, because the bootstrap would claim certainty.
 
     Args:
         problems (`Sequence[AnsweredProblem]` of length `P`):
@@ -128,9 +130,19 @@ def summarize_answers(
         num_generations=largest,
         num_answers=sum(len(problem.is_right) for problem in problems),
         num_unanswered=sum(not problem.is_right for problem in problems),
-        estimates={name: estimate_mean(list(column.values()), confidence, seed) for name, column in values.items()},
+        estimates={name: _estimate(name, list(column.values()), confidence, seed) for name, column in values.items()},
         values=values,
     )
+
+
+def _estimate(name: str, values: list[float], confidence: float, seed: int) -> Estimate:
+    estimate = estimate_mean(values, confidence, seed)
+    if name == LENGTH or estimate.num_problems < 2 or estimate.mean not in (0.0, 1.0):
+        return estimate
+    # Where every problem has the same end of the scale, all resamples are the same and the bootstrap claims certainty.
+    num_right = estimate.num_problems if estimate.mean else 0
+    low, high = compute_share_interval(num_right, estimate.num_problems, confidence)
+    return estimate._replace(low=low, high=high)
 
 
 def _compute_figures(problem: AnsweredProblem, largest: int) -> dict[str, float]:
