@@ -166,3 +166,18 @@ def test_chats_are_measured_with_their_template():
     assert len(drop_long_prompts(datasets.Dataset.from_dict({"prompt": [chat]}), tokenizer, 5)) == 1
     with pytest.raises(UserError, match="every prompt has more tokens"):
         drop_long_prompts(datasets.Dataset.from_dict({"prompt": [chat]}), tokenizer, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "template", "is_told"),
+    [
+        ("1 + 1? The last line is Answer: $Answer.", "chat", True),
+        ("1 + 1?" + INSTRUCTION, "chat", False),
+        ("1 + 1?", "paper", False),
+    ],
+)
+def test_chats_that_do_not_ask_for_a_box_are_counted(content, template, is_told, write_rows, capsys):
+    """The reward finds no answer that is not in a box, and a chat stays as it is."""
+    load_problems(write_rows({"prompt": [{"role": "user", "content": content}], "answer": 2}), template=template)
+    told = "1 prompt is a chat that does not ask for \\boxed{}, where the reward looks for the answer"
+    assert (told in capsys.readouterr().out) == is_told

@@ -77,7 +77,8 @@ class AnswerArguments:
     """
 
     prompts: str | None = field(
-        default=None, metadata={"help": "File of prompts, data set of the Hub, or `countdown`, the built-in task."}
+        default=None,
+        metadata={"help": "File or folder of prompts, data set of the Hub, or `countdown`, the built-in task."},
     )
     prompts_config: str | None = field(default=None, metadata={"help": "Configuration of a data set of the Hub."})
     prompts_split: str = field(default="train", metadata={"help": "Split of a data set of the Hub."})

@@ -54,18 +54,21 @@ def find_gold(row: dict[str, Any]) -> Gold:
     'reward_model'
     ```
     """
-    golds, reasons, prose = [], [], None
+    extracted, reasons, prose = None, [], None
     for name in ANSWER_COLUMNS:
         column = find_column(row, name)
         if column is None:
             continue
         try:
-            golds.append(_read_gold(row[column], name, column))
+            gold = _read_gold(row[column], name, column)
+            if not gold.is_extracted:
+                return gold
+            extracted = extracted or gold
         except LeftOut as reason:
             reasons.append(f"{column} {reason}")
             prose = prose or (column if str(reason).removeprefix("is ") in UNREADABLE else None)
-    if golds:
-        return next((gold for gold in golds if not gold.is_extracted), golds[0])
+    if extracted is not None:
+        return extracted
     if prose is not None:
         raise UnreadableAnswer(" and ".join(reasons), prose, to_text(row[prose]))
     raise NoAnswer(" and ".join(reasons) if reasons else f"no column {' or '.join(ANSWER_COLUMNS)}")

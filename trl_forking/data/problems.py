@@ -71,7 +71,9 @@ def read_problems(
 
     choice = choose_problems(read_rows(name, config, split), name)
     raise_if_empty(choice)
-    PartialState().print(describe_choice(choice))
+    PartialState().print(
+        describe_choice(choice) + _describe_chats([problem.question for problem in choice.problems], template)
+    )
     return [
         PlacedPrompt(
             problem.row.place,
@@ -80,6 +82,16 @@ def read_problems(
         )
         for problem in choice.problems
     ]
+
+
+def _describe_chats(questions: list[Any], template: str) -> str:
+    """Describe chats that ask for another form of the answer, as those of DAPO-Math-17k: every reward would be 0."""
+    chats = [question for question in questions if not isinstance(question, str)] if template == "chat" else []
+    number = sum(not any("boxed" in message["content"] for message in chat) for chat in chats)
+    if not number:
+        return ""
+    are = "prompt is a chat that does" if number == 1 else "prompts are chats that do"
+    return f"\n  {number} {are} not ask for \\boxed{{}}, where the reward looks for the answer. Chats are not changed: add it."
 
 
 def build_dataset(problems: Sequence[PlacedPrompt]) -> "Dataset":

@@ -69,8 +69,9 @@ class WrittenFloat(float):
         return self.text
 
 
-# What programs write in place of a value that is missing.
-_MISSING = {"none", "null", "nan", "n/a", "<na>"}
+# What programs write in place of a value that is missing, and what data sets write in place of an answer: NuminaMath has
+# "proof" and "notfound".
+_MISSING = {"none", "null", "nan", "n/a", "<na>", "notfound", "not found", "not available", "no answer", "proof"}
 
 
 def to_text(value: Any) -> str:
@@ -106,7 +107,7 @@ def to_text(value: Any) -> str:
     if not text:
         raise LeftOut("empty")
     if text.lower() in _MISSING or text == "NA":
-        raise LeftOut(f"the word {text}")
+        raise LeftOut(f"the word {text}" if text.isalpha() else f"the text {text}")
     return text
 
 
