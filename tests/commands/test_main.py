@@ -12,7 +12,9 @@ import pytest
 from trl_forking.commands.analyze import AnalyzeArguments
 from trl_forking.commands.card import CardArguments
 from trl_forking.commands.compare import CompareArguments
+from trl_forking.commands.compare_runs import CompareRunsArguments
 from trl_forking.commands.demo import DemoArguments
+from trl_forking.commands.evaluate import EvaluateArguments
 from trl_forking.commands.main import COMMANDS, main
 from trl_forking.commands.math_arguments import MathArguments
 from trl_forking.commands.verify import VerifyArguments
@@ -24,6 +26,8 @@ OWN = {
     "grpo": MathArguments,
     "analyze": AnalyzeArguments,
     "compare": CompareArguments,
+    "evaluate": EvaluateArguments,
+    "compare-runs": CompareRunsArguments,
     "card": CardArguments,
     "verify": VerifyArguments,
 }
@@ -46,7 +50,7 @@ def import_after(statement: str) -> tuple[set[str], subprocess.CompletedProcess]
         ([], 0, "usage: trl-forking COMMAND"),
         (["--version"], 0, "trl-forking "),
         (["anlyze", "--prompts", "x"], 2, "error: unknown command 'anlyze'; did you mean analyze?"),
-        (["nonsense"], 2, "error: unknown command 'nonsense'; the commands are demo, grpo, analyze, compare, card"),
+        (["nonsense"], 2, "error: unknown command 'nonsense'; the commands are demo, grpo, analyze, compare, evaluate"),
     ],
 )
 def test_the_command_line_answers_before_anything_heavy_is_imported(args, code, answer):

@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "card": "writing forking_grpo_config run",
         "hub": "run card",
         "analysis": "selection writing run data decoding update rollout card",
-        "evaluation": "writing rewards run data decoding analysis",
+        "evaluation": "writing rewards run data decoding card analysis",
         "countdown": "selection evaluation decoding",
         "forking_grpo_trainer": "selection forking_grpo_config run update rollout card hub",
         "__init__": "forking_grpo_config forking_grpo_trainer",

@@ -38,6 +38,11 @@ COMMANDS = {
         ".evaluate",
         "run_evaluate",
     ),
+    "compare-runs": Command(
+        "tell whether a run is better than another: paired differences with intervals, settings, curves",
+        ".compare_runs",
+        "run_compare_runs",
+    ),
     "card": Command("make the model card of a finished run again, from the files in its folder", ".card", "run_card"),
     "verify": Command("say whether the reward takes an answer for right, and why", ".verify", "run_verify"),
 }
@@ -83,7 +88,7 @@ def _find_command(name: str) -> Command:
 
 
 def _format_help() -> str:
-    commands = "\n".join(f"  {name:8s} {command.purpose}" for name, command in COMMANDS.items())
+    commands = "\n".join(f"  {name:12s} {command.purpose}" for name, command in COMMANDS.items())
     return f"usage: trl-forking COMMAND [--help] ...\n\n{commands}"
 
 
