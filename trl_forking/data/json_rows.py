@@ -11,6 +11,7 @@ from .values import WrittenFloat
 
 
 _BOM = b"\xef\xbb\xbf"  # the mark that Windows begins a file with
+_NO_OBJECT = "not a JSON object: write one per line"
 _MAX_NAMED = 5
 
 
@@ -46,22 +47,19 @@ def read_json_lines(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
     trl_forking.run.user_errors.UserError: a.jsonl:2: not a JSON object: write one per line. The file has 1 other row.
     ```
     """
-    broken: list[int] = []
+    broken: dict[int, str] = {}
     num_rows = 0
     for number, line in enumerate(file, start=1):
         text = line.removeprefix(_BOM) if number == 1 else line
         if not text.strip():
             continue
         if not num_rows and not broken and text.lstrip().startswith(b"["):
-            yield from _read_list(
-                b"\n" * (number - 1) + text + file.read(),
-                path,
-                f"{path}:{number}: not a JSON object: write one per line.",
-            )
+            content = b"\n" * (number - 1) + text + file.read()
+            yield from _read_list(content, path, f"{path}:{number}: {_NO_OBJECT}.")
             return
         value = _load(text)
-        if not isinstance(value, dict):
-            broken.append(number)
+        if isinstance(value, str):
+            broken[number] = value
             continue
         num_rows += 1
         if not broken:
@@ -70,20 +68,24 @@ def read_json_lines(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
         raise UserError(_explain_broken(path, broken, num_rows))
 
 
-def _explain_broken(path: Path, broken: list[int], num_rows: int) -> str:
-    more = [f"line {number}" for number in broken[1:_MAX_NAMED]]
-    more += [f"{len(broken) - _MAX_NAMED} more"] if len(broken) > _MAX_NAMED else []
-    others = f" So are {', '.join(more)}." if len(more) > 1 else f" So is {more[0]}." if more else ""
+def _explain_broken(path: Path, broken: dict[int, str], num_rows: int) -> str:
+    numbers = list(broken)
+    more = [f"line {number}" for number in numbers[1:_MAX_NAMED]]
+    more += [f"{len(numbers) - _MAX_NAMED} more"] if len(numbers) > _MAX_NAMED else []
+    others = f" Broken too: {', '.join(more)}." if more else ""
     rest = f" The file has {num_rows} other row{'s' * (num_rows != 1)}." if num_rows else ""
-    return f"{path}:{broken[0]}: not a JSON object: write one per line.{others}{rest}"
+    return f"{path}:{numbers[0]}: {broken[numbers[0]]}.{others}{rest}"
 
 
-def _load(text: bytes) -> Any:
-    """Parse JSON. What is none gives `None`, which is no row either."""
+def _load(text: bytes) -> dict[str, Any] | str:
+    """Parse a JSON object. If it is none, say why."""
     try:
-        return json.loads(text.decode("utf-8"), parse_float=WrittenFloat, parse_int=_read_int)
-    except (ValueError, RecursionError):  # the error of `decode` is a ValueError too
-        return None
+        value = json.loads(text.decode("utf-8"), parse_float=WrittenFloat, parse_int=_read_int)
+    except UnicodeDecodeError:
+        return "not UTF-8: save the file as UTF-8"
+    except (ValueError, RecursionError):
+        return _NO_OBJECT
+    return value if isinstance(value, dict) else _NO_OBJECT
 
 
 def _read_int(text: str) -> int | str:

@@ -1,5 +1,6 @@
 """What a name of data means: a file, the files of a folder, or a data set of the Hub."""
 
+import difflib
 import itertools
 import os
 import re
@@ -84,7 +85,7 @@ def check_source(source: str) -> None:
     path = Path(source).expanduser()
     if path.is_dir():
         return
-    is_file_name = get_ending(path) in ENDINGS or path.suffix.lower() in (*COMPRESSED, *_OTHER_ENDINGS.split())
+    is_file_name = _has_file_ending(path)
     if path.exists():
         if get_ending(path) not in ENDINGS:
             raise UserError(
@@ -99,6 +100,12 @@ def check_source(source: str) -> None:
     if is_file_name or not _NAME_ON_HUB.fullmatch(source) or source.startswith("."):
         kind = "file" if is_file_name else "file or folder"
         raise UserError(f"There is no {kind} {source}{_suggest(path)}")
+
+
+def _has_file_ending(path: Path) -> bool:
+    """Whether a name ends as a file does, also with a slip such as `.jsnl`."""
+    known = [*ENDINGS, *COMPRESSED, *_OTHER_ENDINGS.split()]
+    return bool(difflib.get_close_matches(path.suffix.lower(), known, n=1, cutoff=0.75))
 
 
 def _suggest(path: Path) -> str:
