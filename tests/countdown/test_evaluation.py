@@ -17,6 +17,7 @@ def problems():
     return make_countdown_dataset("eval", num_problems=512, seed=3)
 
 
+@pytest.mark.slow
 def test_shipped_model_solves_the_expected_share(tokenizer, model, problems):
     evaluation = evaluate_countdown(model, tokenizer, problems, seed=0)
     assert evaluation.num_problems == len(evaluation.completions) == 512

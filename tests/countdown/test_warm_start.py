@@ -2,6 +2,8 @@
 
 from random import Random
 
+import pytest
+
 from trl_forking.countdown import (
     MAX_COMPLETION_LENGTH,
     WORDS_PER_ATTEMPT,
@@ -40,6 +42,7 @@ def test_warm_start_searches_are_legal():
     assert 60 < right < 240
 
 
+@pytest.mark.slow
 def test_entropy_of_shipped_model_sits_at_the_forks():
     problems = make_countdown_dataset("eval", num_problems=512, seed=3)
     figures = countdown_warm_start.compute_figures(load_countdown_model(), problems, seed=0)

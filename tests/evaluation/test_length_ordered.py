@@ -19,6 +19,7 @@ def get_prompts(tokenizer, number):
     return tokenizer(list(make_countdown_dataset("eval", number, 0)["prompt"]))["input_ids"]
 
 
+@pytest.mark.slow
 def test_rounds_draw_from_the_same_distribution(countdown):
     """First words and lengths of answers that rounds of 5 tokens draw, against answers in one go."""
     model, tokenizer = countdown

@@ -159,6 +159,7 @@ def test_entropies_are_those_of_the_model_that_sees_the_images(tmp_path, name):
     assert_only_kept_tokens_are_trained(trainer, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

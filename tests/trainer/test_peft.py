@@ -151,6 +151,7 @@ def test_gradient_is_that_of_the_kept_tokens_under_the_model_itself(tmp_path, na
     torch.testing.assert_close(trainer.seen_logps.detach()[counted], logps.detach()[counted], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_rho_1_is_grpo_to_the_bit(tmp_path, name):
     settings = SAMPLED
@@ -210,6 +211,7 @@ def test_kl_term_to_the_adapter_that_is_continued(tmp_path):
     assert kl == [row["kl"] for row in plain.state.log_history[:2]] and kl[1] > kl[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"gradient_checkpointing": True}, {"cast_lm_head_to_fp32": True}], ids=str)
 @pytest.mark.parametrize("name", ["all_linear_dora", "saved_head_and_embeddings", "continued_from_disk"])
 def test_other_settings(tmp_path, name, settings):
@@ -389,6 +391,7 @@ QUANTISED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", QUANTISED, ids=str)
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_qlora(quantized_folder, arguments, gradient_checkpointing):

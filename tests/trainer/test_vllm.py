@@ -155,6 +155,7 @@ def test_trl_turns_nan_into_none():
 # Weights -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("num_iterations", [1, 2])
 def test_weights_are_sent_once_before_each_generation(tmp_path, server, is_lora, num_iterations):
@@ -200,6 +201,7 @@ def test_evaluation_generates_with_the_weights_of_its_step(tmp_path):
     assert math.isfinite(metrics["eval_loss"])
 
 
+@pytest.mark.slow
 def test_sleep_mode_changes_nothing(tmp_path):
     """A sleeping engine loses its weights, also between an evaluation and the training step after it."""
     dataset = build_trainer(tmp_path).train_dataset.select(range(4))
@@ -216,6 +218,7 @@ def test_sleep_mode_changes_nothing(tmp_path):
 # Log-probabilities and ratios ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_engine_and_policy_agree_where_nothing_is_distorted(tmp_path, server, temperature):
     """Sampled answers too, at the temperature; the engine's own weights were other ones."""
@@ -275,6 +278,7 @@ def test_rho_1_is_grpo_to_the_bit(tmp_path, mode):
             assert ours[key] == theirs[key], key
 
 
+@pytest.mark.slow
 def test_server_and_colocate_give_the_same_gradient(tmp_path):
     settings = {"noise": NOISE, "max_steps": 2, "learning_rate": 0.1}
     inside = compute_gradients(build(tmp_path, **settings)[0])

@@ -50,6 +50,7 @@ def test_every_loss_type(tmp_path, loss_type, level):
     compare(tmp_path, loss_type=loss_type, importance_sampling_level=level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss_type", "level"), EXACT)
 def test_every_loss_type_off_policy(tmp_path, loss_type, level):
     """Two iterations on one rollout: old log-probabilities differ from the current ones."""
