@@ -143,7 +143,7 @@ def test_reasoning_is_no_answer():
         (r"x \to \infty", "'to' is left over"),
         ("We add the numbers of both rows and then we divide by them", "it is prose of 12 words"),
         ("First we add the numbers, then we divide, and at last we square the result", "it is prose of 14 words"),
-        ("x^{" * 20 + "1" + "}" * 20, "the comparison took too long or too much memory"),
+        ("x^{" * 20 + "1" + "}" * 20, "brackets are nested more than 15 times"),
     ],
 )  # fmt: skip
 def test_why_a_gold_answer_cannot_be_read(solution, reason):
@@ -377,6 +377,7 @@ def test_a_killed_worker_is_replaced(kill):
     assert [verify_math(box(answer), "42") for answer in ("42.000", HANGING, "42.0000", "41")] == [1.0, 0.0, 1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_over_an_answer():
     assert verify_math(box("42.0"), "42") == 1.0
     killer = threading.Timer(0.3, lambda: os.killpg(get_pids()[0], signal.SIGKILL))

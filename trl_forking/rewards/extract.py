@@ -92,6 +92,42 @@ def remove_reasoning(text: str) -> str:
     return "".join(outside)
 
 
+def read_completion(completion: Any) -> str:
+    r"""
+    Return the text of a completion, whatever form it has.
+
+    Args:
+        completion (`Any`):
+            Text, or a list of messages. Of messages, the last one of the assistant counts; its content may be text, a list
+            of blocks, or missing.
+
+    Returns:
+        `str`: the text. It is empty if there is none.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.extract import read_completion
+    >>> read_completion([{"role": "assistant", "content": [{"type": "text", "text": "It is 2."}]}]), read_completion(None)
+    ('It is 2.', '')
+    ```
+    """
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, dict):
+        completion = [completion]
+    messages = completion if isinstance(completion, (list, tuple)) else ()
+    answers = [
+        message
+        for message in messages
+        if isinstance(message, dict) and message.get("role", "assistant") == "assistant"
+    ]
+    content = answers[-1].get("content") if answers else None
+    if isinstance(content, list):
+        texts = [block.get("text") if isinstance(block, dict) else block for block in content]
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
+
+
 def find_answer(text: str, max_length: int) -> str | None:
     r"""
     Find the answer in what a model wrote: the last complete box outside of a think block.

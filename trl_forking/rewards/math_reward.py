@@ -14,10 +14,17 @@ import time
 from typing import Any, NamedTuple
 
 from . import math_worker
-from .extract import extract_boxed, find_answer, find_gold
+from .extract import extract_boxed, find_answer, find_gold, read_completion
 
 
-__all__ = ["Explanation", "explain_unreadable", "explain_verdict", "extract_boxed", "math_reward", "verify_math"]
+__all__ = [
+    "Explanation",
+    "explain_unreadable",
+    "explain_verdict",
+    "extract_boxed",
+    "math_reward",
+    "verify_math",
+]
 
 # Seconds. The worker stops a comparison after math_worker.TIME_LIMIT. If it cannot, this process kills the worker.
 _REPLY_LIMIT = 0.8
@@ -204,17 +211,7 @@ def math_reward(completions: list[Any], solution: list[str], **kwargs: Any) -> l
     [1.0, 0.0]
     ```
     """
-    return [verify_math(_read_text(answer), gold) for answer, gold in zip(completions, solution, strict=True)]
-
-
-def _read_text(completion: Any) -> str:
-    if isinstance(completion, str):
-        return completion
-    messages = [message for message in completion or () if message.get("role", "assistant") == "assistant"]
-    content = messages[-1].get("content") if messages else None
-    if isinstance(content, list):
-        return "".join(block.get("text") or "" for block in content)
-    return content or ""
+    return [verify_math(read_completion(answer), gold) for answer, gold in zip(completions, solution, strict=True)]
 
 
 def _clean(text: str) -> str:

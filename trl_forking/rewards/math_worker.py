@@ -182,8 +182,10 @@ def _explain_unreadable(gold: str, answer: str) -> str:
 
 # What a request may ask. A reply of null says that there was no time or memory, or an error.
 QUESTIONS: dict[str, Callable[[str, str], Any]] = {
-    "is_right": _is_right, "judge": _judge, "explain_unreadable": _explain_unreadable
-}  # fmt: skip
+    "is_right": _is_right,
+    "judge": _judge,
+    "explain_unreadable": _explain_unreadable,
+}
 
 
 if __name__ == "__main__":

@@ -319,6 +319,12 @@ def _compare_directly(gold: Kind, answer: Kind) -> Outcome:
     return _decide(gold == answer, f"the same {name_kind(gold).split()[-1]}", f"{name_kind(gold)} with other parts")
 
 
+def _compare_congruences(gold: Congruence, answer: Congruence) -> Outcome:
+    if gold.name and answer.name and gold.name != answer.name:
+        return Outcome(False, "the names differ")
+    return _decide(gold[1:] == answer[1:], "the same remainder and modulus", "the remainders or moduli differ")
+
+
 # Kinds with another answer inside, and kinds that several others can be compared with.
 _WRAPPED: list[tuple[type, Callable[[Kind, Kind], Outcome]]] = [
     (Text, _compare_texts),
@@ -335,5 +341,5 @@ _RULES: dict[tuple[type, type], Callable[[Any, Any], Outcome]] = {
     (Clock, Clock): _compare_clocks,
     (Date, Date): _compare_directly,
     (Based, Based): _compare_directly,
-    (Congruence, Congruence): _compare_directly,
+    (Congruence, Congruence): _compare_congruences,
 }

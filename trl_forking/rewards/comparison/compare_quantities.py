@@ -13,7 +13,9 @@ from .units import Unit, get_unit
 
 Part = tuple[Node, Unit]
 _RIGHT, _WRONG = "the same numbers and units", "the numbers with their units differ"
-_PERCENT, _DEGREE, _RADIAN, _STERLING, _POUND = map(get_unit, ("percent", "degree", "radian", "quid", "pound"))
+_PERCENT, _DEGREE, _RADIAN, _STERLING, _POUND, _CELSIUS, _FAHRENHEIT = map(
+    get_unit, ("percent", "degree", "radian", "quid", "pound", "celsius", "fahrenheit")
+)
 
 
 def compare_quantities(gold: Kind, answer: Kind) -> tuple[bool, str]:
@@ -104,6 +106,8 @@ def _have_same_size(gold: Part, answer: Part) -> bool:
         return _is_same(gold[0], answer[0])
     if {gold[1], answer[1]} == {_DEGREE, _RADIAN}:
         return _is_same(_write_angle(gold), _write_angle(answer))
+    if answer[1] == _DEGREE and gold[1].powers in (_CELSIUS.powers, _FAHRENHEIT.powers):
+        return _is_same(gold[0], answer[0])
     if {gold[1].powers, answer[1].powers} == {_STERLING.powers, _POUND.powers} and _POUND in (gold[1], answer[1]):
         return _is_same(gold[0], answer[0])
     if gold[1].powers != answer[1].powers or not (gold[1].is_known and answer[1].is_known):

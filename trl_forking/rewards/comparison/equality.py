@@ -5,13 +5,14 @@ from typing import Any
 from .decimals import Decimals
 from .evaluate import NoValue, WholePoint, evaluate, find_rational
 from .residues import Residues
-from .tree import Node, find_symbols
+from .tree import Node, find_symbols, walk
 
 
 # Digits of the quick look and of the decision. Values below 10 ** 150 are equal if they agree to 320 digits.
 _FEW_DIGITS, _MANY_DIGITS = 40, 500
 _DIFFERENT, _EQUAL = -20, -320
 _NUM_WHOLE_POINTS = 6
+_ROUNDING = {"floor", "ceil"}  # at whole numbers, floor(x) is x
 
 
 def is_same_value(left: Node, right: Node) -> bool:
@@ -58,7 +59,9 @@ def _is_same_function(left: Node, right: Node) -> bool:
     verdicts = [_agree_at_whole(left, right, seed) for seed in range(2 * _NUM_WHOLE_POINTS)]
     if False in verdicts:
         return False
-    if verdicts.count(True) >= _NUM_WHOLE_POINTS:
+    if verdicts.count(True) >= _NUM_WHOLE_POINTS and not _ROUNDING & {
+        node.value for side in (left, right) for node in walk(side)
+    }:
         return True
     # Two points with positive values, and two with values of both signs, where a root or a logarithm may not be real.
     verdicts = [_agree_at(left, right, seed) for seed in (0, 2, 1, 3)]

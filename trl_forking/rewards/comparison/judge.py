@@ -129,7 +129,7 @@ def explain_unreadable(gold: str) -> str | None:
     >>> explain_unreadable("42") is None
     True
     >>> explain_unreadable(r"\frac{1}{")
-    "'}' is missing"
+    'a bracket is not closed'
     ```
     """
     kind = _read_gold(gold)
@@ -141,7 +141,7 @@ def explain_unreadable(gold: str) -> str | None:
         return None
     if not kind.words:
         return "it is empty"
-    parsed = parse_by_math_verify(gold)
+    parsed = parse_by_math_verify(gold) if may_decide(gold, gold) else []
     return None if parsed and not isinstance(parsed[0], str) else kind.reason
 
 

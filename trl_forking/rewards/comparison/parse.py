@@ -125,6 +125,8 @@ class FormulaParser(CommandParser):
         if token is None or token.kind == "word":
             return False
         if token.kind == "number":
+            if self.place and self.tokens[self.place - 1].text == "!":  # 2!3!
+                return True
             raise NotReadable("two numbers stand side by side")
         if token.kind == "letters":
             return True

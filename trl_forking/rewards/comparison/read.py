@@ -8,7 +8,7 @@ from .kinds import BARE_FORMS, Kind, Listing, Named, Quantity, RealSet, Text, Va
 from .normalize import normalize
 from .prepare import is_wordlike, prepare
 from .real_sets import complement, intersect, make_point, unite
-from .relations import find_relations, read_relation
+from .relations import find_relations, has_modulus, read_relation, read_remainder
 from .tokens import NotReadable, Token, is_closing, is_opening, join, tokenize, walk_top
 from .values import is_only_words, read_value
 from .words import ARTICLES, fold_case
@@ -118,13 +118,18 @@ def make_text(tokens: Sequence[Token], reason: str) -> Text:
     """
     words = [
         fold_case(token.text) if is_wordlike(token) else join([token])
-        for token in tokens
-        if not (token.kind == "sign" and token.text in ".,;\"'-")
+        for place, token in enumerate(tokens)
+        if not (token.kind == "sign" and (token.text in ".,;\"'" or _is_hyphen(tokens, place)))
     ]
     if len(words) > 1 and words[0].lower() in ARTICLES:
         words = words[1:]
     is_formula = not any(token.kind == "word" or (token.kind == "letters" and len(token.text) > 3) for token in tokens)
     return Text(tuple(words), is_formula, reason)
+
+
+def _is_hyphen(tokens: Sequence[Token], place: int) -> bool:
+    neighbors = [*tokens[max(place - 1, 0) : place], *tokens[place + 1 : place + 2]]
+    return tokens[place].text == "-" and len(neighbors) == 2 and all(map(is_wordlike, neighbors))
 
 
 def _read_prepared_or_text(tokens: Sequence[Token]) -> Kind:
@@ -191,9 +196,11 @@ def _split(tokens: Sequence[Token], is_separator: Callable[[Token], bool]) -> li
     bounds = [-1, *places, len(tokens)]
     parts = [tokens[start + 1 : end] for start, end in zip(bounds, bounds[1:], strict=False)]
     if len(parts) > 1:
-        # ", and" leaves one part empty, as does a comma at the end.
+        # ", and" and ", or" leave one part empty, as does a comma at the end.
         inner = [part for part in parts if part]
-        if len(parts) - len(inner) > sum(_is_joining(tokens[place], "and") for place in places) + (not parts[-1]):
+        num_words = sum(is_wordlike(tokens[place]) for place in places)
+        is_open = not parts[-1] and tokens[-1].text in (",", ";")
+        if not parts[0] or (not parts[-1] and not is_open) or len(parts) - len(inner) > num_words + is_open:
             raise NotReadable("an item of a list is empty")
         parts = inner
     if not parts or not parts[0]:
@@ -223,7 +230,9 @@ def read_item(tokens: Sequence[Token]) -> Kind:
     'x'
     ```
     """
-    return read_relation(tokens, read_list) if find_relations(tokens) else read_value(tokens, read_list)
+    if find_relations(tokens):
+        return read_relation(tokens, read_list)
+    return read_remainder(tokens) if has_modulus(tokens) else read_value(tokens, read_list)
 
 
 def _join_alternatives(kinds: list[Kind]) -> Kind:

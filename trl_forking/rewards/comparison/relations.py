@@ -87,7 +87,7 @@ def read_relation(tokens: Sequence[Token], read_inner: ReadInner) -> Kind:
         return _read_membership(signs, sides, read_inner)
     if "equiv" in signs:
         return _read_congruence(signs, sides)
-    if signs == ["="] and any(token.text.lower() in _MODULUS for token in sides[1]):
+    if signs == ["="] and has_modulus(sides[1]):
         return _read_congruence(["equiv"], sides)
     if all(sign == "=" for sign in signs):
         return _read_equation(sides, read_inner)
@@ -125,15 +125,15 @@ def read_name(tokens: Sequence[Token]) -> str | None:
         return None
     if len(tokens) == 1 and tokens[0].kind == "letters" and is_product(tokens[0].text):
         return None
-    place = 0
+    place, function = 0, tokens[0]
     while place < len(tokens):
         token = tokens[place]
+        function = token if is_wordlike(token) else function
         if token.text in ("_", "^") and place + 1 < len(tokens):
             place = find_end(tokens, place + 1) if tokens[place + 1].text == "{" else place + 1
             if token.text == "^" and "".join(other.text for other in tokens[:place]).find("^{-1") < 0:
                 return None
         elif token.text in ("(", "{") and place:
-            function = next(other for other in reversed(tokens[:place]) if other.text != "'" or other is tokens[0])
             if token.text == "(" and not _takes_arguments(function, tokens[place + 1 :]):
                 return None
             place = find_end(tokens, place)
@@ -285,15 +285,62 @@ def _read_membership(signs: list[str], sides: list[Sequence[Token]], read_inner:
 
 
 def _read_congruence(signs: list[str], sides: list[Sequence[Token]]) -> Congruence:
-    right = [token for token in sides[-1] if token.text not in "(){}"]
-    mod = next((place for place, token in enumerate(right) if token.text.lower() in _MODULUS), None)
-    if signs != ["equiv"] or mod is None:
-        raise NotReadable("a congruence has no modulus")
-    remainder, modulus = find_rational(parse(right[:mod])), find_rational(parse(right[mod + 1 :]))
     name = read_name(sides[0])
-    if remainder is None or not modulus or name is None:
+    if signs != ["equiv"] or name is None:
         raise NotReadable("a congruence is not solved for a variable")
-    return Congruence(name, remainder % modulus, abs(modulus))
+    return read_remainder(sides[1])._replace(name=name)
+
+
+def has_modulus(tokens: Sequence[Token]) -> bool:
+    r"""
+    Say whether tokens are a number with a modulus, as in `3 \pmod 7`.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            An answer.
+
+    Returns:
+        `bool`: whether a modulus stands behind the first token.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.relations import has_modulus
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> has_modulus(tokenize(r"3 \pmod 7")), has_modulus(tokenize("3"))
+    (True, False)
+    ```
+    """
+    return any(token.text.lower() in _MODULUS for token in tokens[1:])
+
+
+def read_remainder(tokens: Sequence[Token]) -> Congruence:
+    r"""
+    Read a number with a modulus.
+
+    Args:
+        tokens (`Sequence[Token]`):
+            An answer such as `3 \pmod 7`.
+
+    Returns:
+        [`~trl_forking.rewards.comparison.kinds.Congruence`]: the class of remainders.
+
+    Raises:
+        [`~trl_forking.rewards.comparison.tokens.NotReadable`]: if it is something else.
+
+    Example:
+    ```python
+    >>> from trl_forking.rewards.comparison.relations import read_remainder
+    >>> from trl_forking.rewards.comparison.tokens import tokenize
+    >>> read_remainder(tokenize(r"10 \pmod 7"))
+    Congruence(name=None, remainder=Fraction(3, 1), modulus=Fraction(7, 1))
+    ```
+    """
+    tokens = [token for token in tokens if token.text not in "(){}"]
+    place = next((place for place, token in enumerate(tokens) if token.text.lower() in _MODULUS), 0)
+    remainder, modulus = find_rational(parse(tokens[:place])), find_rational(parse(tokens[place + 1 :]))
+    if remainder is None or not modulus:
+        raise NotReadable("a congruence has no numbers")
+    return Congruence(None, remainder % modulus, abs(modulus))
 
 
 def _read_inequality(signs: list[str], sides: list[Sequence[Token]]) -> Kind:

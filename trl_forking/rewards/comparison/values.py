@@ -125,6 +125,8 @@ def _read_brackets(tokens: Sequence[Token], read_inner: ReadInner) -> Kind | Non
         return RealSet(()) if opening == "\\{" else None
     if opening == "\\{":
         return _read_set(inner, read_inner)
+    if opening in ("(", "[") and any(token.text in ("pm", "mp") for token in inner) and len(_split_items(inner)) > 1:
+        return Listing("alternatives", tuple(read_inner(_choose_signs(tokens, side)) for side in "+-"))
     items = _split_items(inner)
     if len(items) == 1:
         return _read_parenthesized(inner, opening + closing, read_inner)
@@ -138,6 +140,13 @@ def _read_brackets(tokens: Sequence[Token], read_inner: ReadInner) -> Kind | Non
     if opening == "{":
         return Listing("list", tuple(kinds))
     return Listing("row" if opening == "[" else "tuple", tuple(kinds))
+
+
+def _choose_signs(tokens: Sequence[Token], sign: str) -> list[Token]:
+    r"""Write `(\pm 3, 0)` with the upper signs or with the lower ones."""
+    other = "-" if sign == "+" else "+"
+    signs = {"pm": sign, "mp": other}
+    return [Token("sign", signs[token.text], token.spaced) if token.text in signs else token for token in tokens]
 
 
 def _read_parenthesized(inner: Sequence[Token], brackets: str, read_inner: ReadInner) -> Kind | None:

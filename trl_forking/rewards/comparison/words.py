@@ -5,7 +5,7 @@ from fractions import Fraction
 
 MAGNITUDES = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
-    "dozen": 12, "gross": 144, "lakh": 10**5, "crore": 10**7, "mn": 10**6, "bn": 10**9,
+    "dozen": 12, "gross": 144, "tens": 10, "lakh": 10**5, "crore": 10**7, "mn": 10**6, "bn": 10**9,
 }  # fmt: skip
 MAGNITUDES |= {f"{name}s": value for name, value in MAGNITUDES.items() if len(name) > 2 and name != "gross"}
 
@@ -85,7 +85,7 @@ _CLOSED_CLASSES = """
     square-root power powers base log negative positive inverse reciprocal ratio percent pair pairs score set sets
     lies fails loses works holds goes
 """
-CLOSED_CLASSES = frozenset(_CLOSED_CLASSES.split()) | set(MAGNITUDES) | set(NUMBERS)
+CLOSED_CLASSES = frozenset(_CLOSED_CLASSES.split()) | set(MAGNITUDES) | set(NUMBERS) | {f"{name}s" for name in NUMBERS}
 
 _IRREGULAR = {
     "children": "child", "people": "person", "men": "man", "women": "woman", "feet": "foot", "inches": "inch", "mice": "mouse",
