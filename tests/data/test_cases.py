@@ -112,3 +112,17 @@ def test_texts_and_prompts_are_whole():
     assert "\nWhat is 2+2?\n" in load_problems(str(CASES / "from_value_chat.jsonl"), template="paper")["prompt"][0]
     bom = load_problems(str(CASES / "bom_and_blank_lines.jsonl"), template="paper")["prompt"]
     assert bom[0].startswith("User:\nWhat is 1+1?\n")
+
+
+def test_a_number_with_a_comma_is_one_number():
+    (_, verifier), row = (
+        read_prompts(AnalyzeArguments(prompts=str(CASES / "problems.csv"), model_name_or_path="tiny")),
+        {},
+    )
+    row["solution"] = "1,001"
+    assert [verifier(row, rf"\boxed{{{answer}}}") for answer in ("1001", "1,001", "1", "1.001")] == [
+        1.0,
+        1.0,
+        0.0,
+        0.0,
+    ]
