@@ -123,7 +123,8 @@ def make_text(tokens: Sequence[Token], reason: str) -> Text:
     ]
     if len(words) > 1 and words[0].lower() in ARTICLES:
         words = words[1:]
-    is_formula = not any(token.kind == "word" or (token.kind == "letters" and len(token.text) > 3) for token in tokens)
+    has_words = any(token.kind == "word" or (token.kind == "letters" and len(token.text) > 3) for token in tokens)
+    is_formula = not has_words and not is_only_words(tokens)
     return Text(tuple(words), is_formula, reason)
 
 

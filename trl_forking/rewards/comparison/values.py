@@ -94,7 +94,7 @@ def is_only_words(tokens: Sequence[Token]) -> bool:
     [True, True, False, False]
     ```
     """
-    if not all(is_wordlike(token) for token in tokens):
+    if not tokens or not all(is_wordlike(token) for token in tokens):
         return False
     if len(tokens) > 1:
         return any(token.kind == "word" or len(token.text) > 1 for token in tokens)
