@@ -11,6 +11,7 @@ from trl import GRPOTrainer
 from trl.trainer.utils import get_config_model_id
 
 from .card.card_mixin import CardMixin
+from .evaluation.during_training import EvaluationMixin
 from .forking_grpo_config import ForkingGRPOConfig
 from .hub.push import PushMixin, prepare_push
 from .rollout.callback import Rollout, RolloutCallback
@@ -38,7 +39,7 @@ from .update.sparse_update import find_obstacle
 logger = get_logger(__name__)
 
 
-class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, DynamicSamplingMixin):
+class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, DynamicSamplingMixin):
     r"""
     Trainer for GRPO on the tokens where the reasoning forks, from
     [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).

@@ -16,7 +16,7 @@ def find_documented(page: str) -> set[str]:
     """Return the names in the first columns of the tables; `_p80` after `entropy_p50` is short for `entropy_p80`."""
     documented: set[str] = set()
     for cell in re.findall(r"^\| (`[^|]+`) \|", page, flags=re.MULTILINE):
-        first, *others = re.findall(r"`(\w+)`", cell)
+        first, *others = re.findall(r"`([\w@]+)`", cell)
         stem = first.rpartition("_")[0]
         documented |= {first} | {stem + other if other.startswith("_") else other for other in others}
     return documented
@@ -42,14 +42,15 @@ def logged(tmp_path_factory) -> tuple[set[str], set[str]]:
         trainer.evaluate()
         names = {name for entry in trainer.state.log_history for name in entry}
         training |= {name.removeprefix("forking/") for name in names if name.startswith("forking/")}
-        evaluation |= {name.removeprefix("eval_forking/") for name in names if name.startswith("eval_forking/")}
+        named = {name.removeprefix("eval_forking/") for name in names if name.startswith("eval_forking/")}
+        evaluation |= {re.sub(r"@\d+", "@k", name) for name in named}
     return training, evaluation
 
 
 def test_the_page_names_every_metric_and_no_other(logged):
     training, evaluation = logged
     assert training | evaluation == find_documented(PAGE)
-    assert {"threshold", "kept_fraction"} <= evaluation
+    assert {"threshold", "kept_fraction", "avg@k", "avg@k_low", "avg@k_high", "problems"} <= evaluation
 
 
 def test_a_name_too_many_and_one_too_few_are_found(logged):

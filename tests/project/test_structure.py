@@ -33,7 +33,7 @@ MAY_IMPORT = {
         "analysis": "selection writing run data decoding update rollout card",
         "evaluation": "writing rewards run data decoding card analysis",
         "countdown": "selection evaluation decoding",
-        "forking_grpo_trainer": "selection forking_grpo_config run update rollout card hub",
+        "forking_grpo_trainer": "selection forking_grpo_config run update rollout card hub evaluation",
         "__init__": "forking_grpo_config forking_grpo_trainer",
     }.items()
 }

@@ -17,6 +17,7 @@ from ..writing.files import write_atomically
 from .earlier_run import set_aside_other_run
 from .evaluation_results import find_evaluation_files, read_evaluation_results
 from .existing_card import BEGIN, END, find_own_sections, read_card, split_card
+from .logged_evaluations import build_logged_results
 from .metadata import build_metadata
 from .run_files import PLOT_FILE, read_config, read_record, write_record
 from .run_record import collect_run
@@ -113,7 +114,7 @@ def rebuild_card(folder: str | Path, evaluation_files: Iterable[str | Path] = ()
     folder = Path(folder)
     run = read_record(folder)
     _adopt_evaluation_files(folder, evaluation_files)
-    results = read_evaluation_results(find_evaluation_files(folder))
+    results = [*read_evaluation_results(find_evaluation_files(folder)), *build_logged_results(run)]
     config = read_config(folder)
     picture = draw_training(run["history"], run["progress"]["resumed_at"])
     if picture is not None:

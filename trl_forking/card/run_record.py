@@ -14,6 +14,7 @@ from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.trainer_protocol import ForkingTrainer
 from ..writing.markdown import is_repo_id
 from .changed_settings import find_changed_settings, make_plain, shorten_path
+from .logged_evaluations import collect_evaluations
 from .run_files import FORMAT
 
 
@@ -73,8 +74,10 @@ def collect_run(trainer: ForkingTrainer, earlier: dict[str, Any] | None = None, 
             "max_steps": state.max_steps,
             "resumed_at": list(trainer.resumed_at),
             "device": _name_device(args.device),
+            **({"best_step": state.best_global_step} if args.load_best_model_at_end else {}),
         },
         "history": collect_history(state.log_history),
+        "evaluations": collect_evaluations(state.log_history),
         "kept_tokens": _name_tokens(trainer),
         "links": _find_links(),
         "versions": _find_versions([*(["peft"] if has_adapter else []), *(["vllm"] if args.use_vllm else [])]),
