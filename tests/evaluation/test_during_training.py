@@ -12,7 +12,7 @@ from helpers.tiny import NUM_GENERATIONS, build_answer, build_dataset, build_tra
 from trl_forking.card.logged_evaluations import build_logged_results, collect_evaluations
 from trl_forking.card.model_card import rebuild_card
 from trl_forking.card.run_files import read_record, write_record
-from trl_forking.evaluation import estimate_mean
+from trl_forking.evaluation import compute_share_interval, estimate_mean
 from trl_forking.evaluation.during_training import compute_evaluation_metrics
 
 
@@ -57,6 +57,11 @@ def test_figures_by_hand():
     assert metrics == {"avg@2": 0.625, "avg@2_low": expected.low, "avg@2_high": expected.high, "problems": 4.0}
     assert compute_evaluation_metrics(rewards, 2, num_problems=2)["avg@2"] == 0.75
     assert compute_evaluation_metrics(rewards, 2, num_problems=1)["avg@2_low"] is None
+    # Early in a run on hard problems all answers are wrong. That is not certain to stay so.
+    wrong, right = (compute_evaluation_metrics(torch.full((40,), value), 2) for value in (0.0, 1.0))
+    assert (wrong["avg@2_low"], wrong["avg@2_high"]) == compute_share_interval(0, 20) and wrong["avg@2_high"] > 0.1
+    assert (right["avg@2_low"], right["avg@2_high"]) == compute_share_interval(20, 20)
+    assert compute_evaluation_metrics(torch.tensor([-1.0, 1.0] * 4), 1)["avg@1_high"] > 0.3
     nothing = compute_evaluation_metrics(torch.tensor([NAN, NAN]), 2)
     assert nothing == {"avg@2": None, "avg@2_low": None, "avg@2_high": None, "problems": 0.0}
 

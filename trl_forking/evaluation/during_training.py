@@ -7,6 +7,7 @@ import torch
 from trl import GRPOTrainer
 
 from .bootstrap import estimate_mean
+from .intervals import compute_share_interval
 from .metrics import compute_average
 
 
@@ -15,6 +16,8 @@ def compute_evaluation_metrics(
 ) -> dict[str, float | None]:
     """
     Compute avg@k of an evaluation and its 95 % interval by bootstrap over problems.
+
+    Where all problems have 0, or all have 1, the interval is Wilson's, because the bootstrap would claim certainty.
 
     Args:
         rewards (`torch.Tensor` of shape `(N,)`):
@@ -41,6 +44,10 @@ def compute_evaluation_metrics(
     groups = rewards.double().cpu().view(-1, num_generations)[:num_problems].tolist()
     averages = [compute_average([reward for reward in group if not math.isnan(reward)]) for group in groups]
     found = estimate_mean(averages)
+    ends = {average for average in averages if not math.isnan(average)}
+    if ends in ({0.0}, {1.0}) and found.num_problems > 1:
+        low, high = compute_share_interval(int(found.mean) * found.num_problems, found.num_problems)
+        found = found._replace(low=low, high=high)
     name = f"avg@{num_generations}"
     numbers = {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
     return {key: None if math.isnan(value) else value for key, value in numbers.items()} | {
