@@ -206,3 +206,10 @@ def test_tokens():
         ("number", "10000"), ("word", "km"), ("command", "le"), ("letters", "x"), ("sign", "_"), ("sign", "{"),
         ("number", "12"), ("sign", "}"),
     ]  # fmt: skip
+
+
+def test_values_without_names_need_names_in_order():
+    """In y=3, x=2 it is not sure whether a bare 2 or 3 comes first."""
+    assert is_right("x=2, y=3", "2, 3") and is_right("2, 3", "x=2, y=3")
+    assert not is_right("y=3, x=2", "2, 3") and not is_right("y=3, x=2", "3, 2")
+    assert is_right("width=5, length=8", "5, 8") and not is_right("width=5, length=8", "8, 5")
