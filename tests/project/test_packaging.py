@@ -236,7 +236,7 @@ def wheel(tmp_path_factory):
         shutil.copy(ROOT / name, folder)
     for name in ("trl_forking", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for made_up in ("assets/folder/weights.bin", "templates/card.md"):
+    for made_up in ("countdown/assets/folder/weights.bin", "card/templates/folder/card.md"):
         path = folder / "trl_forking" / made_up
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
