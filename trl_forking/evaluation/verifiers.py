@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..rewards.math_reward import extract_boxed, verify_math
+from ..rewards.extract import find_answer
+from ..rewards.math_reward import verify_math
 from .votes import group_answers
+
+
+_LONGEST = 250_000  # characters at the end that are searched for a box, as in the reward
 
 
 class Verdict(NamedTuple):
@@ -54,18 +58,18 @@ class MathVerifier:
     name = "math"
 
     def can_judge(self, row: dict[str, Any]) -> bool:
-        """Whether math-verify can read the column `solution` of a row."""
+        """Whether the reward can read the column `solution` of a row."""
         solution = row.get("solution")
         return solution is not None and verify_math("", str(solution)) is not None
 
     def judge(self, row: dict[str, Any], completion: str) -> Verdict:
         """Compare the last boxed answer with the column `solution` of a row."""
         is_right = verify_math(completion, str(row["solution"])) == 1.0
-        read = extract_boxed(completion)
+        read = find_answer(completion, _LONGEST)
         return Verdict(is_right, read, is_right or (read is not None and verify_math("", _box(read)) is not None))
 
     def are_equal(self, first: str, second: str) -> bool:
-        """Whether math-verify takes two boxed answers for equal."""
+        """Whether the reward takes two boxed answers for equal."""
         return verify_math(_box(first), _box(second)) == 1.0
 
 
