@@ -26,6 +26,7 @@ from .run.checks import (
     find_idle_settings,
 )
 from .run.completions_table import CompletionsWriter, build_entropy_columns
+from .run.lengths import check_dataset_lengths
 from .run.model_fixes import keep_4_bit_weights, make_bias_finite
 from .run.model_parts import has_dropout
 from .run.resume import ResumeMixin
@@ -117,6 +118,8 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
         super().__init__(model, reward_funcs, args, train_dataset, *trainer_args, **trainer_kwargs)
         check_fused_head(self.model)
         check_trainable(self.model)
+        if self.environment_factories is None and self.rollout_func is None:
+            check_dataset_lengths(self.train_dataset, self._tokenizer, args, self.model.config)
         make_bias_finite(self.model)
         keep_4_bit_weights(self.model)
         self.add_callback(CompletionsWriter(self))

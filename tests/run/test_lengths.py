@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BloomConfig,
@@ -15,7 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from helpers.tiny import build_trainer
+from helpers.tiny import build_model, build_trainer
 from trl_forking.run.lengths import check_lengths, count_tokens, find_context_length
 from trl_forking.run.user_errors import UserError
 
@@ -180,3 +181,18 @@ def build_character_tokenizer():
     tokenizer = Tokenizer(models.BPE({character: n for n, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))  # fmt: skip
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=WITHOUT_BOS)
+
+
+@pytest.mark.parametrize("length", [40, 2_000_000])
+def test_the_trainer_refuses_a_prompt_beyond_the_context(tmp_path, length):
+    """Before the first generation, also where the trainer is built by hand."""
+    rows = {"prompt": ["w3 w4", " ".join(["w5"] * length)], "number": [0, 1]}
+    settings = {"rollout_func": None, "train_dataset": Dataset.from_dict(rows), "num_generations": 4}
+    sizes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
+    with pytest.raises(
+        ValueError, match=r"^train_dataset, row 2: the prompt has (at least )?\d+ tokens, and an answer up to 12"
+    ):
+        build_trainer(tmp_path, model=build_model(max_position_embeddings=48), **settings, **sizes)
+    build_trainer(
+        tmp_path, model=build_model(max_position_embeddings=48), rollout_func=None, num_generations=4, **sizes
+    )

@@ -197,6 +197,52 @@ def check_lengths(
             )
 
 
+def check_dataset_lengths(dataset: Any, tokenizer: Any, args: Any, config: Any) -> None:
+    """
+    Check that each prompt of a data set and its answer fit into the context of the model.
+
+    Left out are streams, prompts with images, chats that another template than the tokenizer's encodes, and a
+    `max_completion_length` beyond the context, which a model with rotary embeddings may be meant to exceed.
+
+    Args:
+        dataset (`Dataset`):
+            Data set with a column `prompt`.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        args ([`~trl.GRPOConfig`]):
+            Configuration.
+        config ([`~transformers.PretrainedConfig`]):
+            Config of the model.
+
+    Raises:
+        [`UserError`]: if a prompt and its answer have more tokens.
+
+    Example:
+    ```python
+    >>> from datasets import Dataset
+    >>> from transformers import LlamaConfig
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> args = ForkingGRPOConfig("runs/example", max_completion_length=8, use_cpu=True)
+    >>> dataset = Dataset.from_dict({"prompt": ["1 + 1"]})
+    >>> check_dataset_lengths(dataset, load_countdown_tokenizer(), args, LlamaConfig(max_position_embeddings=16))
+    ```
+    """
+    context, columns = find_context_length(config), getattr(dataset, "column_names", None) or []
+    if context is None or args.max_completion_length >= context or not hasattr(dataset, "__len__"):
+        return
+    if "prompt" not in columns or {"image", "images"} & set(columns):
+        return
+    prompts = (
+        (f"train_dataset, row {row}", prompt)
+        for row, prompt in enumerate(dataset["prompt"], start=1)
+        if isinstance(prompt, str) or (isinstance(prompt, list) and tokenizer.chat_template is not None)
+    )
+    check_lengths(
+        prompts, tokenizer, args.max_completion_length, context, template_arguments=args.chat_template_kwargs
+    )
+
+
 def _empty(prompt: Any) -> Any:
     return "" if isinstance(prompt, str) else [{"role": "user", "content": ""}]
 
