@@ -50,7 +50,11 @@ def import_after(statement: str) -> tuple[set[str], subprocess.CompletedProcess]
         ([], 0, "usage: trl-forking COMMAND"),
         (["--version"], 0, "trl-forking "),
         (["anlyze", "--prompts", "x"], 2, "error: unknown command 'anlyze'; did you mean analyze?"),
-        (["nonsense"], 2, "error: unknown command 'nonsense'; the commands are demo, grpo, analyze, compare, evaluate"),
+        (
+            ["nonsense"],
+            2,
+            "error: unknown command 'nonsense'; the commands are demo, grpo, analyze, compare, evaluate",
+        ),
     ],
 )
 def test_the_command_line_answers_before_anything_heavy_is_imported(args, code, answer):
