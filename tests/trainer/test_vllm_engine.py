@@ -60,7 +60,7 @@ def test_a_fifth_of_the_tokens_is_trained(train, scenario):
     assert all(0.2 <= share < 0.21 for share in get(train(scenario), "forking/kept_fraction"))
 
 
-def test_dynamic_sampling_leaves_no_dead_group(train):
+def test_dynamic_sampling_leaves_no_zero_variance_group(train):
     steps = train("dynamic_sampling")
     assert max(get(steps, "frac_reward_zero_std")) == 0
     assert max(get(steps, "forking/zero_variance_groups")) > 0 and max(get(steps, "forking/sampling_rounds")) > 1

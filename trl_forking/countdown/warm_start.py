@@ -90,7 +90,7 @@ def build_countdown_tokenizer() -> PreTrainedTokenizerFast:
 
 def build_countdown_model(seed: int = 0) -> Qwen3ForCausalLM:
     """
-    Build the model of the task with new random weights: Qwen3 with 4 layers of width 128, 0.67 M parameters, fp32.
+    Build the model of the task with new random weights: Qwen3 with 4 layers of width 128, 665,088 parameters, fp32.
 
     Args:
         seed (`int`, *optional*, defaults to `0`):
