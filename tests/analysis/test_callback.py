@@ -73,6 +73,7 @@ def test_overlap_is_that_of_the_definition(tmp_path):
     assert min(overlaps.values()) < 1.0
 
 
+@pytest.mark.slow
 def test_forks_of_a_model_that_does_not_move_stay(tmp_path):
     trainer = build(tmp_path, learning_rate=0.0, max_steps=2)
     trainer.train()
@@ -134,6 +135,7 @@ def test_page_without_matplotlib_has_no_plots(tmp_path, monkeypatch):
     assert "data:image/svg+xml" not in page and "Tokens with the highest mean entropy" in page
 
 
+@pytest.mark.slow
 def test_a_probe_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
     warnings = []
     monkeypatch.setattr("trl_forking.analysis.callback.logger.warning", lambda text, **kwargs: warnings.append(text))
@@ -186,6 +188,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path):
         build(tmp_path, every_n_steps=0)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_words_answers_and_histogram(tmp_path, monkeypatch):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))

@@ -194,6 +194,7 @@ def test_part_of_the_answers_is_named():
     assert len(data["answers"]) == 3 and data["share"]["num_kept"] == 6
 
 
+@pytest.mark.slow
 def test_long_answers_are_written_in_seconds_and_what_is_too_much_is_left_out(monkeypatch):
     monkeypatch.setattr("trl_forking.analysis.report._MAX_TOKENS", 250_000)
     tokens = [f" {number}" for number in range(100_000)]

@@ -1,5 +1,6 @@
 """The settings on a card make the same run again, and no secret is in any file."""
 
+import pytest
 import torch
 from huggingface_hub import ModelCard
 
@@ -51,6 +52,7 @@ def test_no_file_has_a_token_or_an_absolute_path(tmp_path):
     assert "/home/someone" not in text and "max_steps: 3" in text and "zero.json" in str(read_record(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_config_of_the_command_line_is_what_repeats_the_run(folder):
     write_config(folder, "dataset_name: openai/gsm8k\nmodel_name_or_path: some/model\nmax_steps: 4")
     rebuild_card(folder)

@@ -14,6 +14,7 @@ from trl_forking.card.model_card import build_model_card, rebuild_card
 from trl_forking.card.run_files import read_record, write_record
 
 
+@pytest.mark.slow
 def test_making_it_again_changes_nothing(folder):
     first = read_text(rebuild_card(folder).parent)
     picture = (folder / "training.png").read_bytes()

@@ -50,6 +50,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_real_runs(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["compare-runs", str(runs / "evaluation_of_grpo"), str(runs / "forking")])

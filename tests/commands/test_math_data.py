@@ -120,6 +120,7 @@ def build_chat(number):
     return [{"role": "user", "content": "w5 " * number}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "analyze"])
 def test_a_prompt_and_its_answer_have_to_fit_into_the_context(command, bos_model_folder, tmp_path, capsys):
     rows = [{"prompt": build_chat(number), "answer": 1} for number in (3, 55, 55)]

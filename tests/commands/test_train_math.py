@@ -241,6 +241,7 @@ def test_a_full_disk_leaves_no_process_behind(tmp_path):
     assert done.stderr.count(f"error: {tmp_path}/out/checkpoint-1 could not be written completely (") == 1
 
 
+@pytest.mark.slow
 def test_a_new_run_has_its_own_settings_on_the_card_and_a_resumed_one_keeps_all(train, tmp_path):
     train(build_flags(tmp_path, learning_rate=1e-3))
     shutil.rmtree(tmp_path / "checkpoint-1")  # with it the folder would be refused

@@ -110,6 +110,7 @@ def test_wrong_data_is_named(write_rows, tmp_path):
         load_problems(str(tmp_path / "missing.jsonl"))
 
 
+@pytest.mark.slow
 def test_make_gsm_data_writes_what_the_example_reads(tmp_path):
     pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed (it needs a C compiler)")
     path = tmp_path / "gsm.jsonl"

@@ -61,6 +61,7 @@ def test_one_seed_is_the_paired_bootstrap_over_problems():
     assert math.isnan(found.spread.seeds) and found.num_seeds == 1
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_that_of_slow_bootstraps():
     """A bootstrap over seeds and one over problems, drawn one by one; the rest, which both contain, is taken off once."""
     table = draw(np.random.default_rng(3), 4, 12, 0.2, 0.2, 0.3).tolist()

@@ -110,6 +110,7 @@ def test_dynamic_sampling_and_scopes_do_not_change_an_evaluation(tmp_path):
         check(build(tmp_path / next(iter(settings)), **settings).evaluate())
 
 
+@pytest.mark.slow
 def test_two_processes_count_every_problem_once(tmp_path):
     """Two processes with batches of eight fill the second step of 20 answers with the first problems again."""
     settings = [

@@ -83,6 +83,7 @@ def test_right_and_wrong_answers(gold, right, wrong):
     assert [answer for answer in wrong if verify_math(box(answer), gold) != 0.0] == []
 
 
+@pytest.mark.slow
 def test_agrees_with_trl_where_trl_reads_the_gold_answer():
     """TRL reads a gold formula between dollars only, and not every answer that LaTeX would print."""
     ours, theirs = {}, {}
@@ -448,6 +449,7 @@ def own_worker(monkeypatch, tmp_path):
     verifier._stop_worker()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "error", "sentence"),
     [
@@ -476,6 +478,7 @@ def test_no_interpreter(own_worker, monkeypatch):
         verify_math(box("42.0"), "42")
 
 
+@pytest.mark.slow
 def test_what_a_library_prints_is_no_reply(own_worker):
     (own_worker / "sitecustomize.py").write_text(
         "import builtins, sys\n"

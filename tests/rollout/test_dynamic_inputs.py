@@ -85,6 +85,7 @@ def test_one_round_is_training_without_it(tmp_path, name):
     assert played.turns == plain.turns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_rounds_mix(tmp_path, name):
     """The group of prompt 0 is never informative: its slot goes to a group of a later round, with images and tool output of its own."""

@@ -185,6 +185,7 @@ def test_several_rewards_of_which_some_are_none(tmp_path):
         assert math.isfinite(entry["forking/sampled_reward"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
 @pytest.mark.parametrize("scale_rewards", ["group", "batch", "none"])
 def test_advantages_are_those_of_the_trained_batch(tmp_path, aggregation, scale_rewards):
@@ -290,6 +291,7 @@ def test_rows_with_fields_of_the_rollout_function(tmp_path):
         assert not (batch["kept"] & ~batch["tool_mask"].bool()).any()
 
 
+@pytest.mark.slow
 def test_training_ends_with_the_prompts_of_all_passes(tmp_path):
     rewards = Recorder()
     settings = {

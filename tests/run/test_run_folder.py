@@ -66,6 +66,7 @@ def test_no_room_for_the_weights(tmp_path):
     assert find_last_complete(str(tmp_path)) is None
 
 
+@pytest.mark.slow
 def test_no_room_for_the_final_model(tmp_path):
     trainer = build(tmp_path, model=build_model(intermediate_size=8192))
     trainer.train()
@@ -84,6 +85,7 @@ def test_other_errors_are_left_alone(tmp_path):
         raise PermissionError(13, "Permission denied")
 
 
+@pytest.mark.slow
 def test_another_run_in_the_folder_is_warned_of(tmp_path, caplog):
     build(tmp_path).train()
     assert "holds another run" not in caplog.text
@@ -148,6 +150,7 @@ def check_is_of_no_earlier_run(folder) -> str:
     return str(card)
 
 
+@pytest.mark.slow
 def test_a_new_run_has_a_card_of_its_own_and_nothing_is_lost(finished, caplog):
     before = read_files(finished)
     assert all(word in before["README.md"].decode() for word in ("some/data", "pass@8", "0.4125", "max_steps: 3"))

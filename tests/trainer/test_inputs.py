@@ -250,6 +250,7 @@ def test_logged_entropies_show_tool_output_as_dropped(tmp_path):
     assert num_from_tools and any(any(kept) for kept in table["kept"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_images", [False, True])
 def test_tools_that_return_images(tmp_path, has_images):
     """Pictures stand in the answers then, and their tokens are tool output."""
@@ -290,6 +291,7 @@ def compare_in_environment(tmp_path, factory, dataset):
     return theirs
 
 
+@pytest.mark.slow
 def test_one_environment_that_owns_its_reward(tmp_path):
     theirs = compare_in_environment(tmp_path, Counter, build_chat_dataset())
     assert theirs.logs[0]["rewards/Counter/std"] > 0
@@ -303,6 +305,7 @@ def list_all(log):
     return [list(entry) for entry in log]
 
 
+@pytest.mark.slow
 def test_several_environments(tmp_path):
     dataset = build_chat_dataset(environment=["counter", "speller"] * (NUM_PROMPTS // 2))
     theirs = compare_in_environment(tmp_path, {"counter": Counter, "speller": Speller}, dataset)

@@ -165,6 +165,7 @@ def test_rho_1_is_grpo_to_the_bit(tmp_path, name):
             assert ours[key] == theirs[key], key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_saved_adapter_gives_the_same_logits(tmp_path, name):
     trainer = build_adapted(tmp_path, name, max_steps=2, learning_rate=0.5)
@@ -180,6 +181,7 @@ def test_saved_adapter_gives_the_same_logits(tmp_path, name):
     assert (trained - first).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_an_adapter_goes_on_from_a_checkpoint(tmp_path):
     """Four steps in one go, and two and two with a checkpoint in between: the same adapter."""
     settings = {"learning_rate": 0.1, "optim": "adamw_torch", "save_strategy": "steps", "save_steps": 2}
@@ -197,6 +199,7 @@ def test_an_adapter_goes_on_from_a_checkpoint(tmp_path):
     assert [row["step"] for row in resumed.state.log_history if "loss" in row] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_kl_term_to_the_adapter_that_is_continued(tmp_path):
     """With all tokens kept a KL term is allowed; the reference is TRL's copy of the adapter as it was."""
     settings = {"beta": 0.1, "max_steps": 2, "learning_rate": 0.5, "rollout_func": None}
@@ -329,6 +332,7 @@ def test_a_model_prepared_for_kbit_training(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_rho_1_is_grpo_to_the_bit_on_a_model_prepared_for_kbit_training(tmp_path):
     plain = compute_gradients(build_for_kbit_training(tmp_path, **SAMPLED, **TRL))
     forking = compute_gradients(build_for_kbit_training(tmp_path, **SAMPLED, top_entropy_quantile=1.0))

@@ -263,6 +263,7 @@ def test_loss_and_gradient_equal_a_reference(tmp_path, mode, nan_share, sparse):
     assert_equals_reference(trainer.seen_logps.grad, logps, batch, ratios.tolist(), loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_rho_1_is_grpo_to_the_bit(tmp_path, mode):
     """Two steps on answers that the engine samples, with noise and NaN: losses, gradient norms and weights."""
@@ -287,6 +288,7 @@ def test_server_and_colocate_give_the_same_gradient(tmp_path):
     assert len(inside) == 2 and all(map(torch.equal, inside, outside))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_sparse_and_dense_update_give_the_same_gradient(tmp_path, mode):
     settings = {**to_mode(mode), "noise": NOISE, "nan_share": 0.2}

@@ -164,6 +164,7 @@ def test_words_that_change_the_meaning(words):
         assert not is_right(value, f"{value} {words}")
 
 
+@pytest.mark.slow
 def test_every_text_is_read_as_something():
     """No text makes the reader fail or stop, whatever is in it."""
     source = random.Random(4)
