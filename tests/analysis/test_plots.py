@@ -315,7 +315,7 @@ def test_words_of_any_script_are_drawn_with_the_fonts_that_have_it(cuneiform, wa
 def test_words_of_more_scripts_where_their_fonts_are_installed(word, warned):
     _, missing = fonts.choose_fonts([word])
     if missing:
-        pytest.skip(f"no installed font has the characters of {word}")
+        pytest.skip("no installed font has the characters of this script")
     figure = plot_fork_words(make_rows("wait", "so", word), min_count=1)
     assert read_words(figure) == ["wait", "so", word] and not warned
     draw_without_warnings(figure)

@@ -19,7 +19,7 @@ def layout(per_device: int, num_processes: int = 1) -> dict:
     }
 
 
-@pytest.mark.parametrize(("selection", "normalizer"), itertools.product(TOKEN_SELECTIONS, LOSS_NORMALIZERS))
+@pytest.mark.parametrize(("selection", "normalizer"), [*itertools.product(TOKEN_SELECTIONS, LOSS_NORMALIZERS)])
 def test_accumulation_steps_change_nothing(selection, normalizer):
     settings = {"token_selection": selection, "loss_normalizer": normalizer}
     whole = run_step({**settings, **layout(64)})
