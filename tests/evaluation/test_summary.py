@@ -164,7 +164,10 @@ def test_the_figures_are_pure():
     import trl_forking
 
     imports = read_imports(Path(trl_forking.__file__).parent)
-    pure = [f"trl_forking.evaluation.{name}" for name in ("metrics", "bootstrap", "intervals", "summary", "votes")]
+    pure = [
+        f"trl_forking.evaluation.{name}"
+        for name in ("metrics", "bootstrap", "intervals", "student", "summary", "votes")
+    ]
     for module in pure:
         ours = {other for other in imports[module] if other.startswith("trl_forking")}
         assert all(any(other.startswith(name) for name in pure) for other in ours), ours

@@ -1,7 +1,6 @@
-"""A file is written completely or not at all, and a broken line of JSON is named by its number."""
+"""A file is written completely or not at all."""
 
 import errno
-import json
 import os
 import resource
 import signal
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from trl_forking.writing.files import read_json_lines, write_atomically
+from trl_forking.writing.files import write_atomically
 
 
 STATE = {"step": torch.arange(100_000)}
@@ -102,29 +101,3 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path):
     assert all(name == "file" or name.startswith("_") for name in list_files(tmp_path))  # `_`: never pushed
     write_atomically(path, "new")
     assert list_files(tmp_path) == ["file"] and path.read_text() == "new"
-
-
-def test_json_lines_are_read_one_by_one(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    rows = [{"a": "größe"}, {"a": "line\u2028break"}, {}]
-    text = "\r\n \n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert list(read_json_lines(path)) == rows
-    path.write_text("")
-    assert list(read_json_lines(path)) == []
-
-
-@pytest.mark.parametrize("line", [b"{", b"[1]", b'[["a", 1]]', b"1", b"null", b'"a"', b'{"a": "\xff"}', b"{} {}"])
-def test_a_line_that_is_no_object_is_named(tmp_path, line):
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b'{"a": 1}\n\n' + line + b"\n")
-    lines = read_json_lines(path)
-    assert next(lines) == {"a": 1}
-    with pytest.raises(ValueError) as raised:
-        next(lines)
-    assert str(raised.value) == f"{path}:3: not a JSON object: write one per line."
-
-
-def test_a_missing_file_is_an_error_of_the_system(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        next(read_json_lines(tmp_path / "rows.jsonl"))

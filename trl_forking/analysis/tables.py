@@ -1,11 +1,13 @@
 """Tables as files: CSV for programs, Markdown for people."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..writing.files import write_atomically
 from ..writing.markdown import format_table
 
 
@@ -29,12 +31,11 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     [['checkpoint', 'threshold'], ['base', '0.672'], ['"=1"', '']]
     ```
     """
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([_show_text(column) for column in rows[0]] if rows else [])
-        writer.writerows(
-            [_show_text(cell) if isinstance(cell, str) else cell for cell in row.values()] for row in rows
-        )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_show_text(column) for column in rows[0]] if rows else [])
+    writer.writerows([_show_text(cell) if isinstance(cell, str) else cell for cell in row.values()] for row in rows)
+    write_atomically(path, text.getvalue())
 
 
 def format_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

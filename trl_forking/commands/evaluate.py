@@ -9,13 +9,14 @@ from ..analysis import load_model
 from ..analysis.records import read_settings
 from ..decoding.sampling import SamplingSettings
 from ..evaluation.answering import EngineStopped, answer_problems
-from ..evaluation.engines import Engine, TransformersEngine, VllmEngine, find_context_length
+from ..evaluation.engines import Engine, TransformersEngine, VllmEngine
 from ..evaluation.page import write_evaluation_page
 from ..evaluation.problem_sets import LoadedProblems
 from ..evaluation.records import group_by_problem, read_answers
 from ..evaluation.results import EvaluatedSet, build_table, choose_headlines, describe_difference, write_results
 from ..evaluation.summary import compare_summaries, summarize_answers
 from ..evaluation.verifiers import Verifier
+from ..run.lengths import find_context_length
 from ..run.user_errors import UserError, check_at_least, exit_on_user_error
 from .arguments import BUILT_IN, ForkingParser
 from .problem_sources import apply_template, choose_template, load_problem_sources
@@ -239,7 +240,7 @@ def _load(args: EvaluateArguments) -> tuple[Any, Any, int | None]:
         from ..countdown import load_countdown_model, load_countdown_tokenizer
 
         model = load_countdown_model()
-        return model, load_countdown_tokenizer(), find_context_length(model)
+        return model, load_countdown_tokenizer(), find_context_length(model.config)
     if args.use_vllm:
         from transformers import AutoConfig, AutoTokenizer
 
@@ -247,7 +248,7 @@ def _load(args: EvaluateArguments) -> tuple[Any, Any, int | None]:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=args.trust_remote_code)
         return None, tokenizer, find_context_length(config)
     model, tokenizer = load_model(name, args.dtype, args.device, args.trust_remote_code)
-    return model, tokenizer, find_context_length(model)
+    return model, tokenizer, find_context_length(model.config)
 
 
 def _choose_length(

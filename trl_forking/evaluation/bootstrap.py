@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .student import find_t_quantile
+
 
 NUM_RESAMPLES = 10_000
 _RESAMPLES_AT_A_TIME = 500
@@ -115,19 +117,5 @@ def estimate_difference(
 
 def _find_tail(confidence: float, size: int) -> float:
     """Find the share of the means to leave out at each end."""
-    normal = NormalDist()
-    z = normal.inv_cdf((1 + confidence) / 2)
-    return normal.cdf(-math.sqrt(size / (size - 1)) * _find_t_quantile(z, size - 1))
-
-
-def _find_t_quantile(z: float, freedom: int) -> float:
-    """Find the quantile of Student's t that has the probability of the normal quantile `z` (Cornish and Fisher)."""
-    if freedom == 1:
-        return math.tan(math.pi * (NormalDist().cdf(z) - 0.5))
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
+    quantile = find_t_quantile((1 + confidence) / 2, size - 1)
+    return NormalDist().cdf(-math.sqrt(size / (size - 1)) * quantile)

@@ -128,28 +128,3 @@ def _read_end(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
         return file.read().hex()
-
-
-def find_context_length(model: Any) -> int | None:
-    """
-    Find how many tokens a model can read, prompt and answer together.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`] or [`~transformers.PretrainedConfig`]):
-            Model or its configuration.
-
-    Returns:
-        `int` or `None`: `None` if the configuration does not say.
-
-    Example:
-    ```python
-    >>> from transformers import Qwen3Config
-    >>> from trl_forking.evaluation.engines import find_context_length
-    >>> find_context_length(Qwen3Config(max_position_embeddings=512))
-    512
-    ```
-    """
-    config = getattr(model, "config", model)
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    length = getattr(config, "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 0 else None

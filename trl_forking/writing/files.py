@@ -1,11 +1,10 @@
 """Files that are written completely or not at all, and files of JSON lines."""
 
 import errno
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -63,50 +62,3 @@ def _find_full_disk(error: BaseException | None) -> OSError | None:
     while error is not None and not (isinstance(error, OSError) and error.errno in _FULL_DISK):
         error = error.__cause__ or error.__context__
     return error
-
-
-def read_json_lines(path: str | Path) -> Iterator[dict[str, Any]]:
-    r"""
-    Read a file with one JSON object per line, one line at a time.
-
-    Args:
-        path (`str` or `Path`):
-            File in UTF-8. Empty lines are skipped.
-
-    Returns:
-        `Iterator[dict]`: the objects, in the order of the lines.
-
-    Raises:
-        `ValueError`: if a line is no JSON object. The message has the file and the number of the line.
-        `OSError`: if the file can't be read.
-
-    Example:
-    ```python
-    >>> size = Path("problems.jsonl").write_text('{"question": "1 + 1?"}\n[2]\n')
-    >>> lines = read_json_lines("problems.jsonl")
-    >>> next(lines)
-    {'question': '1 + 1?'}
-    >>> next(lines)
-    Traceback (most recent call last):
-        ...
-    ValueError: problems.jsonl:2: not a JSON object: write one per line.
-    ```
-    """
-    # As bytes: `str.splitlines` also cuts at characters that JSON allows within a text, such as U+2028.
-    with Path(path).open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            text = (
-                line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            )  # the mark that Windows begins a file with
-            if text.strip():
-                yield _parse_object(text, f"{path}:{number}")
-
-
-def _parse_object(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line.decode("utf-8"))
-    except ValueError as error:  # that of `decode` is one too
-        raise ValueError(f"{place}: not a JSON object: write one per line.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{place}: not a JSON object: write one per line.")
-    return value

@@ -18,6 +18,7 @@ from ...forking_grpo_config import ForkingGRPOConfig
 from ...forking_grpo_trainer import ForkingGRPOTrainer
 from ...run.resume import find_last_complete
 from ...run.user_errors import UserError, require
+from ...writing.files import write_atomically
 
 
 SETTINGS_FILE, RESULTS_FILE = "demo.json", "results.json"
@@ -131,8 +132,7 @@ def prepare_demo(arguments: DemoArguments) -> DemoRun:
     if arguments.resume:
         arguments, checkpoint = _read_settings(arguments, folder)
     trainer = _build_trainer(arguments, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SETTINGS_FILE).write_text(json.dumps(asdict(arguments), indent=2))
+    write_atomically(folder / SETTINGS_FILE, json.dumps(asdict(arguments), indent=2))
     return DemoRun(arguments, trainer, checkpoint)
 
 
