@@ -1,6 +1,8 @@
 import gc
 import logging
 import os
+import shutil
+import tempfile
 import warnings
 from collections import Counter
 
@@ -13,6 +15,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach the Hub
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, where it is installed, prints a warning
+
+
+def pytest_configure(config):
+    """Let DeepSpeed compile into a folder of this test run, which the processes of all workers inherit.
+
+    PyTorch leaves a lock behind in the user's own folder when a process is killed while it compiles, and every later
+    process waits for that lock without end.
+    """
+    if not hasattr(config, "workerinput"):
+        os.environ["TORCH_EXTENSIONS_DIR"] = config.extensions_folder = tempfile.mkdtemp(prefix="torch-extensions-")
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "extensions_folder"):
+        shutil.rmtree(config.extensions_folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,13 +20,16 @@ def run_worker(
     """Run a script of tests/workers in a process of its own, in which `helpers`, `workers` and this checkout are found."""
     settings = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
     settings["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *launcher, str(WORKERS / script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=os.environ | settings | (environment or {}),
-    )
+    command = [sys.executable, *launcher, str(WORKERS / script), *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | settings | (environment or {})
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # the launcher alone would leave its processes running
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def run_processes(
