@@ -10,7 +10,7 @@ from arms import ARMS
 from trl_forking.writing.files import write_atomically
 
 
-RESULTS = Path(__file__).parents[1] / "results" / "countdown"
+RESULTS = Path(__file__).parent / "results" / "countdown"
 BEFORE = "before.json"
 
 

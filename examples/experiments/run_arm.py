@@ -1,7 +1,7 @@
 """
 Train one arm with one seed, evaluate it, and write its record.
 
-    python examples/experiments/countdown/run_arm.py top_20 --seed 0
+    python examples/experiments/run_arm.py top_20 --seed 0
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """
 Run the grid: every arm with every seed, two runs at a time with one thread each. Finished runs are not repeated.
 
-    OMP_WAIT_POLICY=PASSIVE python examples/experiments/countdown/run_grid.py
-    OMP_WAIT_POLICY=PASSIVE python examples/experiments/countdown/run_grid.py --arms top_20 all_tokens --seeds 0 1
+    OMP_WAIT_POLICY=PASSIVE python examples/experiments/run_grid.py
+    OMP_WAIT_POLICY=PASSIVE python examples/experiments/run_grid.py --arms top_20 all_tokens --seeds 0 1
 
 A run takes about four minutes. After an interruption, the same command goes on: at most the runs that had begun are lost.
 """
