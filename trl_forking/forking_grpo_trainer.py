@@ -21,7 +21,6 @@ from .run.checks import (
     check_fused_head,
     check_num_prompts,
     check_prompt_column,
-    check_rewards,
     check_trainable,
     find_idle_settings,
 )
@@ -30,6 +29,7 @@ from .run.lengths import check_dataset_lengths
 from .run.model_fixes import keep_4_bit_weights, make_bias_finite
 from .run.model_parts import has_dropout
 from .run.resume import ResumeMixin
+from .run.reward_checks import RewardCheckMixin, check_rewards
 from .selection.metrics import correct_clip_ratios
 from .selection.token_selector import Selection, TokenSelector, get_loss_mask
 from .selection.tokens import round_entropies
@@ -40,7 +40,7 @@ from .update.sparse_update import find_obstacle
 logger = get_logger(__name__)
 
 
-class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, DynamicSamplingMixin):
+class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, DynamicSamplingMixin, RewardCheckMixin):
     r"""
     Trainer for GRPO on the tokens where the reasoning forks, from
     [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
@@ -72,7 +72,7 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
 
     Raises:
         `TypeError`: if `args` is not a [`ForkingGRPOConfig`].
-        `ValueError`: if the dataset has no column `prompt`, a reward function does not return one number per answer,
+        `ValueError`: if the dataset has no column `prompt`, a reward function cannot be called as TRL calls it,
             or the model cannot be scored by TRL's fused LM head.
         `FloatingPointError`: in training, if an entropy is NaN; it names step, prompt and position.
 

@@ -24,7 +24,7 @@ from helpers.tiny import (
     roll_out,
 )
 from trl_forking.rollout.tape import GENERATED
-from trl_forking.run.checks import check_rewards
+from trl_forking.run.reward_checks import check_rewards
 
 
 NUM_ANSWERS = 16
@@ -227,6 +227,7 @@ def test_rewards_are_called_as_we_try_them(tmp_path):
         return [None] * len(kwargs["completions"])
 
     trainer = build(tmp_path, Listener, reward_funcs=reward)
+    reward.__module__ = "trl.rewards.made_up"  # only such a function is tried
     check_rewards(reward, trainer.train_dataset)
     roll_out(trainer)
     ours, theirs = ({name: type(value) for name, value in kwargs.items()} for kwargs in seen)

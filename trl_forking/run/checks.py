@@ -1,28 +1,22 @@
 """Checks of what a user passes to the trainer, made before a model is loaded or a token generated."""
 
 import difflib
-import inspect
-import logging
-import numbers
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import trl
 from accelerate.utils import gather_object
-from datasets import Dataset, IterableDataset
+from datasets import IterableDataset
 from packaging.version import Version
-from transformers import PreTrainedModel, TrainerState
+from transformers import PreTrainedModel
 from transformers.utils import is_triton_available
-from trl import GRPOConfig, is_conversational
+from trl import GRPOConfig
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..selection.tokens import NORMALIZER_EXTENT
 from .model_parts import find_backbone, get_causal_model
 
-
-logger = logging.getLogger(__name__)
 
 _QUESTION_COLUMNS = ("question", "problem", "query", "instruction", "input", "text", "messages")
 
@@ -99,84 +93,6 @@ def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
             f"{args.generation_batch_size} answers / num_generations={args.num_generations}): add rows, or lower "
             "per_device_train_batch_size or steps_per_generation."
         )
-
-
-def check_rewards(reward_funcs: Any, train_dataset: object) -> None:
-    """
-    Call each reward function with an empty answer to the first two prompts and check what it returns.
-
-    Models, asynchronous functions and streamed datasets are left out: calling them costs too much for a check.
-
-    Args:
-        reward_funcs (`Callable`, `str`, `PreTrainedModel` or a list of them):
-            Reward functions as passed to the trainer.
-        train_dataset (`Dataset`):
-            Dataset whose columns the functions receive.
-
-    Raises:
-        `ValueError`: if a function does not return one number or `None` per answer; the message names it and the value.
-
-    Example:
-    ```python
-    >>> from datasets import Dataset, IterableDataset
-    >>> def short(completions, **kwargs):
-    ...     return [-len(completion) for completion in completions]
-    >>> check_rewards(short, Dataset.from_dict({"prompt": ["1 + 1 ="]}))
-    ```
-    """
-    if not isinstance(train_dataset, Dataset) or len(train_dataset) == 0:
-        return
-    rows = [train_dataset[index] for index in range(min(2, len(train_dataset)))]
-    for reward_func in reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]:
-        is_plain_function = callable(reward_func) and not isinstance(reward_func, torch.nn.Module)
-        if is_plain_function and not inspect.iscoroutinefunction(reward_func):
-            _check_reward(reward_func, rows)
-
-
-def _check_reward(reward_func: Callable, rows: list[dict[str, Any]]) -> None:
-    name = getattr(reward_func, "__name__", type(reward_func).__name__)
-    answer = [{"role": "assistant", "content": ""}] if is_conversational(rows[0]) else ""
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
-    try:
-        rewards = reward_func(
-            prompts=[row["prompt"] for row in rows],
-            completions=[answer] * len(rows),
-            completion_ids=[[0]] * len(rows),
-            **columns,
-            trainer_state=TrainerState(),
-            log_extra=lambda column, values: None,
-            log_metric=lambda metric, value: None,
-        )
-    except ImportError as error:
-        is_bare = "math" in str(error) and "pip install" not in str(error)
-        extra = ": pip install 'trl-forking[math]'" if is_bare else ""
-        raise ImportError(f"Reward function {name!r} cannot run: {error}{extra}") from error
-    except Exception as error:
-        # Not fatal: a function may rely on what only training has. But a model can give an empty answer too.
-        logger.warning("Reward function %r failed on an empty answer: %s: %s", name, type(error).__name__, error)
-        return
-    if not hasattr(rewards, "__len__") or isinstance(rewards, (str, dict)):
-        raise ValueError(
-            f"Reward function {name!r} returned {rewards!r} for {len(rows)} answers: return a list with one number "
-            "(or None) per answer."
-        )
-    if len(rewards) != len(rows):
-        raise ValueError(
-            f"Reward function {name!r} returned {len(rewards)} values for {len(rows)} answers: return one number (or "
-            "None) per answer."
-        )
-    for row, reward in enumerate(rewards):
-        if not _is_reward(reward):
-            raise ValueError(
-                f"Reward function {name!r} returned {reward!r} for the answer to row {row} of train_dataset: return a "
-                "number, or None where it cannot judge."
-            )
-
-
-def _is_reward(value: object) -> bool:
-    if isinstance(value, torch.Tensor):
-        return value.numel() == 1
-    return value is None or isinstance(value, (numbers.Real, np.bool_))
 
 
 def check_entropies(
