@@ -1,5 +1,6 @@
 """What is measured of a trained model: its answers to all held-out problems, and how far its forks have moved."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,9 +25,51 @@ BATCH_SIZE = 128
 NUM_SCORED = 256
 
 
+def score_answers(
+    sampler: TransformersSampler,
+    prompt_ids: list[list[int]],
+    is_right: Callable[[int, list[int]], bool],
+    batch_size: int,
+) -> tuple[dict[str, Any], list[list[int]]]:
+    """
+    Draw several answers to each problem and verify them.
+
+    Args:
+        sampler ([`~trl_forking.decoding.sampling.TransformersSampler`]):
+            Draws at most eight answers to each prompt, with the same seed for every model.
+        prompt_ids (`list[list[int]]`):
+            Tokens of the prompts.
+        is_right (`Callable[[int, list[int]], bool]`):
+            Takes the index of a problem and the tokens of an answer.
+        batch_size (`int`):
+            Prompts in a forward pass.
+
+    Returns:
+        The figures, and the tokens of the first answer to each problem. `scores` has two hexadecimal digits for each
+        problem: bit `k` is set if answer `k` is right. `accuracy` and `truncated` are fractions, and `mean_length` is in
+        tokens.
+    """
+    answers = sampler.sample(prompt_ids, SAMPLING_SEED, batch_size)
+    scores = [
+        sum(is_right(index, answer) << place for place, answer in enumerate(drawn))
+        for index, drawn in enumerate(answers)
+    ]
+    flat = [answer for drawn in answers for answer in drawn]
+    ends = set(sampler.eos_token_ids)
+    figures = {
+        "num_problems": len(answers),
+        "num_answers": sampler.settings.num_generations,
+        "accuracy": sum(score.bit_count() for score in scores) / len(flat),
+        "mean_length": sum(map(len, flat)) / len(flat),
+        "truncated": sum(ends.isdisjoint(answer) for answer in flat) / len(flat),
+        "scores": "".join(f"{score:02x}" for score in scores),
+    }
+    return figures, [drawn[0] for drawn in answers]
+
+
 def evaluate(model: Any, num_problems: int = NUM_PROBLEMS["eval"]) -> tuple[dict[str, Any], list[list[int]]]:
     """
-    Let a model answer the held-out problems, eight times each.
+    Let a model answer the held-out problems of the built-in task, eight times each.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -35,36 +78,19 @@ def evaluate(model: Any, num_problems: int = NUM_PROBLEMS["eval"]) -> tuple[dict
             Number of problems.
 
     Returns:
-        The figures, and the tokens of the first answer to each problem. `scores` has two hexadecimal digits for each
-        problem: bit `k` is set if answer `k` is right. `accuracy` and `truncated` are fractions, and `mean_length` is in
-        tokens.
+        The figures and the first answers, as [`score_answers`] returns them.
     """
     tokenizer = load_countdown_tokenizer()
-    problems = make_countdown_dataset("eval", num_problems, seed=0)
+    problems = list(make_countdown_dataset("eval", num_problems, seed=0))
     settings = SamplingSettings(num_generations=NUM_ANSWERS, max_completion_length=MAX_COMPLETION_LENGTH)
-    sampler = TransformersSampler(model, tokenizer, settings)
-    answers = sampler.sample(tokenizer(list(problems["prompt"]))["input_ids"], SAMPLING_SEED, BATCH_SIZE)
-    scores = [
-        sum(_is_right(tokenizer, answer, problem) << place for place, answer in enumerate(drawn))
-        for drawn, problem in zip(answers, problems, strict=True)
-    ]
-    lengths = [len(answer) for drawn in answers for answer in drawn]
-    end = tokenizer.convert_tokens_to_ids(END_TOKEN)
-    figures = {
-        "num_problems": num_problems,
-        "num_answers": NUM_ANSWERS,
-        "accuracy": sum(score.bit_count() for score in scores) / (NUM_ANSWERS * num_problems),
-        "mean_length": sum(lengths) / len(lengths),
-        "truncated": sum(end not in answer for drawn in answers for answer in drawn) / len(lengths),
-        "scores": "".join(f"{score:02x}" for score in scores),
-    }
-    return figures, [drawn[0] for drawn in answers]
 
+    def is_right(index: int, answer: list[int]) -> bool:
+        # Special tokens stay: padding in the middle of an answer is an error, and the verifier has to see it.
+        text = tokenizer.decode(answer, skip_special_tokens=False).partition(END_TOKEN)[0].strip()
+        return verify_countdown(text, problems[index]["nums"], problems[index]["goal"])
 
-def _is_right(tokenizer: Any, answer: list[int], problem: dict[str, Any]) -> bool:
-    # Special tokens stay: padding in the middle of an answer is an error, and the verifier has to see it.
-    text = tokenizer.decode(answer, skip_special_tokens=False).partition(END_TOKEN)[0].strip()
-    return verify_countdown(text, problem["nums"], problem["goal"])
+    prompt_ids = tokenizer([problem["prompt"] for problem in problems])["input_ids"]
+    return score_answers(TransformersSampler(model, tokenizer, settings), prompt_ids, is_right, BATCH_SIZE)
 
 
 def follow_forks(answers: list[list[int]], weights: dict[int, dict[str, torch.Tensor]]) -> dict[str, Any]:
