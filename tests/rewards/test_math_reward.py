@@ -360,6 +360,25 @@ def test_a_late_reply_is_not_taken_for_the_next_one():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("question", [lambda gold: verify_math(box(gold), gold) is None, explain_unreadable])
+def test_a_gold_answer_is_read_again_after_the_machine_stood_still(question):
+    """That there was no reply in time is no verdict on the gold answer."""
+    assert verify_math(box("42.0"), "42") == 1.0
+    gold = f"{time.time_ns()}"  # which no test has asked about
+    os.killpg(get_pids()[0], signal.SIGSTOP)
+    assert question(gold)
+    assert not question(gold)
+    assert verify_math(box(f"{gold}.0"), gold) == 1.0
+
+
+def test_the_golds_of_a_data_set_are_asked_about_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(verifier, "_request", lambda question, gold, answer: asked.append(gold) or "")
+    golds = [f"{time.time_ns() + number}" for number in range(3)]
+    assert not any(explain_unreadable(gold) for gold in golds * 5) and asked == golds
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", ["child", "worker", "both", "stop"])
 def test_a_killed_worker_is_replaced(kill):
     assert verify_math(box("42.0"), "42") == 1.0
@@ -444,7 +463,7 @@ def own_worker(monkeypatch, tmp_path):
     """A worker that finds the modules of `tmp_path` before the installed ones."""
     monkeypatch.setattr(verifier, "_worker", None)
     monkeypatch.syspath_prepend(tmp_path)
-    verifier._is_readable.cache_clear()
+    verifier._explain_gold.cache_clear()
     yield tmp_path
     verifier._stop_worker()
 

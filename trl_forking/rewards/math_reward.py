@@ -41,7 +41,9 @@ _MAX_TEXT = 250_000
 _MAX_LENGTH = 1000
 _MAX_DEPTH = 20
 
-_NO_TIME = "the comparison took too long or too much memory"
+NO_TIME = "the comparison took too long or too much memory"
+"""The reason that [`explain_unreadable`] gives where there is no verdict."""
+
 _START_ERROR = "The process that runs math-verify could not be started: {}."
 
 
@@ -102,7 +104,7 @@ def verify_math(answer: str, solution: str) -> float | None:
     ```
     """
     gold = _clean(find_gold(solution))
-    if not _is_within_limits(gold) or not _is_readable(gold):
+    if explain_unreadable(gold) is not None:
         return None
     boxed = _clean(find_answer(answer, _MAX_TEXT) or "")
     if not _is_within_limits(boxed):
@@ -147,7 +149,7 @@ def explain_verdict(answer: str, solution: str, is_bare: bool = False) -> Explan
         return Explanation(0.0, rule, gold, "nothing")
     verdict = _request("judge", gold, boxed)
     if verdict is None:
-        return Explanation(0.0, _NO_TIME, gold, boxed)
+        return Explanation(0.0, NO_TIME, gold, boxed)
     return Explanation(float(verdict["is_right"]), verdict["rule"], verdict["gold"], verdict["answer"])
 
 
@@ -178,10 +180,10 @@ def explain_unreadable(solution: Any) -> str | None:
     gold = _clean(find_gold(solution))
     if not _is_within_limits(gold):
         return f"it {_explain_limits(gold)}"
-    reason = _request("explain_unreadable", gold, "")
-    if reason is None:  # ask twice: the worker may have been killed from outside
-        reason = _request("explain_unreadable", gold, "")
-    return (_NO_TIME if reason is None else reason) or None
+    try:
+        return _explain_gold(gold) or None
+    except TimeoutError:
+        return NO_TIME
 
 
 def math_reward(completions: list[Any], solution: list[str], **kwargs: Any) -> list[float | None]:
@@ -340,9 +342,13 @@ def _ask(gold: str, answer: str) -> bool:
     return _request("is_right", gold, answer) is True
 
 
-@functools.lru_cache(maxsize=16384)
-def _is_readable(gold: str) -> bool:
-    return explain_unreadable(gold) is None
+@functools.lru_cache(maxsize=16384)  # an error is not cached: a machine that stands still for seconds is no verdict
+def _explain_gold(gold: str) -> str:
+    for _ in range(2):  # the worker may have been killed from outside
+        reason = _request("explain_unreadable", gold, "")
+        if reason is not None:
+            return reason
+    raise TimeoutError(NO_TIME)
 
 
 def _stop_worker() -> None:
