@@ -9,10 +9,13 @@ from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
 from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES, TOKEN_SELECTIONS
+from .settings.limits import check_numbers
+from .settings.plain import normalize_fields
+from .settings.written_settings import WrittenSettings
 
 
 @dataclass
-class ForkingGRPOConfig(GRPOConfig):
+class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     r"""
     Configuration of [`ForkingGRPOTrainer`]: all of TRL's [`GRPOConfig`](https://huggingface.co/docs/trl/grpo_trainer)
     with the objective of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939) as defaults.
@@ -126,7 +129,9 @@ class ForkingGRPOConfig(GRPOConfig):
     )
 
     def __post_init__(self):
+        normalize_fields(self)
         self._check_fields()
+        check_numbers(self)
         if self.drops_tokens:
             self._refuse_gradient_through_dropped_tokens()
         if self.bf16 is None:  # type: ignore[has-type]

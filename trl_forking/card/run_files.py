@@ -11,8 +11,10 @@ from typing import Any
 
 import yaml
 
+from ..settings.plain import make_plain
+from ..settings.secrets import remove_secrets
 from ..writing.files import write_atomically
-from .changed_settings import clean_settings, remove_secrets
+from .changed_settings import clean_settings
 
 
 RECORD_FILE = "forking_run.json"
@@ -30,9 +32,10 @@ def write_record(folder: str | Path, run: dict[str, Any]) -> None:
         folder (`str` or `Path`):
             Folder of the run.
         run (`dict[str, Any]`):
-            Facts of the run, as [`~trl_forking.card.run_record.collect_run`] collects them.
+            Facts of the run, as [`~trl_forking.card.run_record.collect_run`] collects them. Secrets are removed.
     """
-    write_atomically(Path(folder) / RECORD_FILE, json.dumps(run, ensure_ascii=False, allow_nan=False) + "\n")
+    plain = remove_secrets(make_plain(run))
+    write_atomically(Path(folder) / RECORD_FILE, json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import torch
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.trainer_protocol import ForkingTrainer
+from ..settings.plain import make_plain
 from ..writing.markdown import is_repo_id
-from .changed_settings import find_changed_settings, make_plain, shorten_path
+from .changed_settings import find_changed_settings, shorten_path
 from .logged_evaluations import collect_evaluations
 from .run_files import FORMAT
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..settings.secrets import remove_secrets
 from ..writing.files import write_atomically
 from .bootstrap import Estimate
 from .problem_sets import LoadedProblems
@@ -184,7 +185,7 @@ def write_results(folder: Path, sets: Sequence[EvaluatedSet], model: str) -> lis
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(remove_secrets(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _to_interval(estimate: Estimate) -> list[float] | None:
