@@ -216,8 +216,11 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
 
 
 def _suggest_share(value: Any) -> str:
-    is_percentage = isinstance(value, numbers.Real) and not isinstance(value, bool) and 1.0 < float(value) <= 100.0
-    return f", such as {value / 100:g} for {value:g} %" if is_percentage else ", such as 0.2"
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 1.0 < float(value) <= 100.0:
+        return ", such as 0.2"
+    if float(value) < 1.01:  # hardly 1 %: one minus or times one with an error
+        return ", such as 1.0 for all tokens"
+    return f", such as {value / 100:g} for {value:g} %"
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
