@@ -82,7 +82,9 @@ class DynamicSamplingMixin(ScoringMixin, MetricsMixin):
     def find_informative_groups(self, rewards_per_func: torch.Tensor) -> torch.Tensor:
         """Find which groups of a rollout of all ranks are informative, `(N,)`; `rewards_per_func` is `(N * G, F)`."""
         size = self.num_generations if self.model.training else self.num_generations_eval
-        return find_informative_groups(rewards_per_func, self.reward_weights, size, self.multi_objective_aggregation)
+        return find_informative_groups(
+            rewards_per_func, self.reward_weights, size, self.multi_objective_aggregation, self.scale_rewards
+        )
 
     def _generate(self, prompts):
         return self._tape.generate(prompts, super()._generate)

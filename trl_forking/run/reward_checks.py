@@ -1,11 +1,13 @@
 """Checks of reward functions: how they can be called, before a model is loaded, and what they return, at every batch."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import TrainerState
 from trl import GRPOTrainer, is_conversational
@@ -14,6 +16,9 @@ from trl.trainer.utils import get_callable_name, is_async_callable
 
 # Rewards of these packages keep no state and draw no random numbers, so a call more changes nothing.
 _STATELESS = ("trl.rewards.", "trl_forking.")
+
+LARGEST_REWARD = 1e15
+"""Largest reward times its weight. The squares of larger ones, which a deviation and the norm of a gradient sum, overflow."""
 
 
 def check_rewards(reward_funcs: Any, train_dataset: object) -> None:
@@ -109,32 +114,46 @@ class RewardCheckMixin(GRPOTrainer):
     reward_funcs: list[Any]
 
     def _calculate_rewards(self, inputs, *args):
-        functions = self.reward_funcs
-        pairs = zip(functions, self.reward_func_names, strict=True)
+        functions, names = self.reward_funcs, self.reward_func_names
+        problems: list[str] = []
         # TRL looks the functions up here and returns only a tensor, in which a wrong value has no name anymore.
-        self.reward_funcs = [_check_returned(function, name) for function, name in pairs]
+        pairs = zip(functions, names, strict=True)
+        self.reward_funcs = [_check_returned(function, name, problems) for function, name in pairs]
         try:
-            return super()._calculate_rewards(inputs, *args)
+            rewards = super()._calculate_rewards(inputs, *args)
         finally:
             self.reward_funcs = functions
+        is_model = torch.tensor([isinstance(function, torch.nn.Module) for function in functions])
+        problems += find_unusable_rewards(rewards, self.reward_weights, names, is_model)
+        # All ranks raise, whoever found it: one that went on would wait for the others for ever.
+        if found := gather_object(problems):
+            raise ValueError(found[0])
+        return rewards
 
 
-def _check_returned(reward_func: Any, name: str) -> Any:
-    """Wrap a function so that what it returns is checked. A model stays as it is."""
+def _check_returned(reward_func: Any, name: str, problems: list[str]) -> Any:
+    """Wrap a function so that what it returns is checked, and the problem noted. A model stays as it is."""
     if isinstance(reward_func, torch.nn.Module):
         return reward_func
+
+    def read_or_note(rewards: Any, prompts: Sequence[Any]) -> list[Any]:
+        try:
+            return read_rewards(rewards, name, prompts)
+        except ValueError as error:
+            problems.append(str(error))
+            return [0.0] * len(prompts)
 
     async def await_and_check(completions: list[Any], **kwargs: Any) -> list[Any]:
         with _name_in_errors(name, completions):
             rewards = await reward_func(completions=completions, **kwargs)
-        return read_rewards(rewards, name, kwargs["prompts"])
+        return read_or_note(rewards, kwargs["prompts"])
 
     def call_and_check(completions: list[Any], **kwargs: Any) -> list[Any]:
         with _name_in_errors(name, completions):
             rewards = reward_func(completions=completions, **kwargs)
             if isinstance(rewards, Iterator):  # a generator runs the user's code only now
                 rewards = list(rewards)
-        return read_rewards(rewards, name, kwargs["prompts"])
+        return read_or_note(rewards, kwargs["prompts"])
 
     return await_and_check if is_async_callable(reward_func) else call_and_check
 
@@ -203,22 +222,64 @@ def read_rewards(rewards: Any, name: str, prompts: Sequence[Any]) -> list[Any]:
             "None) per answer."
         )
     for number, value in enumerate(values):
-        if not _is_reward(value):
+        reward = 0.0 if value is None else _to_float32(value)
+        if reward is None or not math.isfinite(reward):
+            kind = "number" if reward is None else "finite number of float32"
             raise ValueError(
                 f"Reward function {name!r} returned {_shorten(value)} for answer {number}, to the prompt "
-                f"{_shorten(prompts[number])}: return a number, or None where it cannot judge."
+                f"{_shorten(prompts[number])}: return a {kind}, or None where it cannot judge."
             )
     return values
 
 
-def _is_reward(value: Any) -> bool:
-    """Tell whether TRL can train with a value: whether it becomes one number of a float32 tensor."""
-    if value is None:
-        return True
+def _to_float32(value: Any) -> float | None:
+    """Return what TRL trains with in place of a value, or `None` if it does not become one number of a float32 tensor."""
     try:
-        return torch.tensor([value], dtype=torch.float32).shape == (1,)
+        reward = torch.tensor([value], dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        return False
+        return None
+    return reward.item() if reward.shape == (1,) else None
+
+
+def find_unusable_rewards(
+    rewards_per_func: torch.Tensor, reward_weights: torch.Tensor, names: Sequence[str], is_model: torch.Tensor
+) -> list[str]:
+    """
+    Find rewards that float32 cannot train with: of a model what is not finite, and what is too large once it is weighted.
+
+    Args:
+        rewards_per_func (`torch.Tensor` of shape `(N * G, F)`):
+            Rewards of all ranks by function; NaN where a function did not judge.
+        reward_weights (`torch.Tensor` of shape `(F,)`):
+            Weights of the functions.
+        names (`Sequence[str]`):
+            Names of the functions.
+        is_model (`torch.Tensor` of shape `(F,)`):
+            Which of them are models, which judge every answer.
+
+    Returns:
+        `list[str]`: a sentence for the first of them; empty if there is none.
+
+    Example:
+    ```python
+    >>> from trl_forking.run.reward_checks import find_unusable_rewards
+    >>> find_unusable_rewards(torch.tensor([[1.0], [3e38]]), torch.ones(1), ["length"], torch.tensor([False]))
+    ["Reward function 'length' returned 3e+38 for answer 1 of the batch, ...: scale it to a size below 1e+15."]
+    ```
+    """
+    terms = rewards_per_func * reward_weights.to(rewards_per_func.device)
+    unusable = terms.nan_to_num(0.0, posinf=math.inf, neginf=-math.inf).abs() > LARGEST_REWARD
+    unusable |= rewards_per_func.isnan() & is_model.to(terms.device)
+    if not unusable.any():
+        return []
+    row, column = unusable.nonzero()[0].tolist()
+    value, weight = rewards_per_func[row, column].item(), reward_weights[column].item()
+    reason, remedy = "which is not finite", "use a model whose scores are finite"
+    if math.isfinite(value):
+        weighted = "" if weight == 1 else f" with weight {weight:g}"
+        reason, remedy = f"which{weighted} is too large for float32", f"scale it to a size below {LARGEST_REWARD:g}"
+    kind = "model" if is_model[column] else "function"
+    return [f"Reward {kind} {names[column]!r} returned {value:g} for answer {row} of the batch, {reason}: {remedy}."]
 
 
 def _shorten(value: Any) -> str:
