@@ -17,7 +17,7 @@ from trl import get_peft_config
 
 from trl_forking import ForkingGRPOTrainer
 from trl_forking.commands.math_loading import build_rewards, load_dataset, load_model, load_tokenizer
-from trl_forking.commands.train_math import TRAINING_ERRORS, begin_run, read_run
+from trl_forking.commands.train_math import TRAINING_ERRORS, begin_run, end_run, read_run
 from trl_forking.run.user_errors import exit_on_user_error
 
 
@@ -44,8 +44,7 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
     with exit_on_user_error(run.debug, TRAINING_ERRORS):
         trainer.train(resume_from_checkpoint=run.checkpoint)
         trainer.save_model(training_args.output_dir)
-    trainer.accelerator.print(f"Saved to {training_args.output_dir}")
-    trainer.accelerator.end_training()
+    end_run(trainer)  # says what the run shows, and writes verdict.json
     return trainer
 
 

@@ -17,6 +17,7 @@ from trl_forking.commands.demo import DemoArguments
 from trl_forking.commands.evaluate import EvaluateArguments
 from trl_forking.commands.main import COMMANDS, main
 from trl_forking.commands.math_arguments import MathArguments
+from trl_forking.commands.verdict import VerdictArguments
 from trl_forking.commands.verify import VerifyArguments
 
 
@@ -29,6 +30,7 @@ OWN = {
     "evaluate": EvaluateArguments,
     "compare-runs": CompareRunsArguments,
     "card": CardArguments,
+    "verdict": VerdictArguments,
     "verify": VerifyArguments,
 }
 HEAVY = ("torch", "transformers", "trl", "datasets", "accelerate", "numpy", "rich")

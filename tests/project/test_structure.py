@@ -21,6 +21,7 @@ MAY_IMPORT = {
     for part, others in {
         "selection": "",
         "writing": "",
+        "verdict": "writing",
         "rewards": "",
         "settings": "",
         "forking_grpo_config": "selection settings",
@@ -29,7 +30,7 @@ MAY_IMPORT = {
         "decoding": "selection run",
         "update": "forking_grpo_config run",
         "rollout": "forking_grpo_config run update",
-        "card": "writing settings forking_grpo_config run",
+        "card": "writing settings verdict forking_grpo_config run",
         "hub": "run card",
         "analysis": "selection writing run data decoding update rollout card",
         "evaluation": "writing rewards settings run data decoding card analysis",

@@ -22,9 +22,10 @@ from .run_files import FORMAT
 NUM_TOKENS = 20
 _COLUMNS = (
     *("reward", "reward_std", "entropy", "loss", "grad_norm", "frac_reward_zero_std", "num_tokens"),
-    *("completions/mean_length", "completions/clipped_ratio"),
+    *("completions/mean_length", "completions/clipped_ratio", "forking/generated_tokens"),
     *("forking/threshold", "forking/kept_fraction", "forking/counted_fraction", "forking/entropy_share"),
     *("forking/zero_variance_groups", "forking/informative_groups", "forking/sampled_reward"),
+    *("forking/clip_fraction", "forking/repeated_answers"),
 )
 _PACKAGES = ("trl-forking", "trl", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 

@@ -12,6 +12,7 @@ trainer in the open, for readers who want to copy and edit it.
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from trl import ModelConfig, get_peft_config
 
@@ -22,6 +23,8 @@ from ..forking_grpo_trainer import ForkingGRPOTrainer
 from ..hub.errors import PushError
 from ..run.run_folder import FullDiskError
 from ..run.user_errors import exit_on_user_error
+from ..verdict.history import collect_history
+from ..verdict.verdict import judge_run, write_verdict
 from .math_arguments import (
     MathArguments,
     check_arguments,
@@ -167,6 +170,22 @@ def train_and_save(run: MathRun, trainer: ForkingGRPOTrainer) -> None:
     with exit_on_user_error(run.debug, TRAINING_ERRORS):
         trainer.train(resume_from_checkpoint=run.checkpoint)
         trainer.save_model(trainer.args.output_dir)
+    end_run(trainer)
+
+
+def end_run(trainer: ForkingGRPOTrainer) -> None:
+    """
+    Print what the run shows and where it is, and write the verdict into its folder.
+
+    Args:
+        trainer ([`ForkingGRPOTrainer`]):
+            The trainer, after its last step.
+    """
+    if trainer.is_world_process_zero():
+        settings = {"dynamic_sampling": trainer.args.dynamic_sampling}
+        verdict = judge_run(collect_history(trainer.state.log_history, settings))
+        write_verdict(Path(trainer.args.output_dir), verdict)
+        print("\n".join(verdict.sentences))
     trainer.accelerator.print(f"Saved to {trainer.args.output_dir}")
     trainer.accelerator.end_training()
 
