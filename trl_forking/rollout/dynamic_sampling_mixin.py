@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from accelerate.logging import get_logger
 
-from ..run.metrics_log import MetricsMixin
 from ..update.scoring import ScoringMixin, ScoringRequest
 from .callback import Rollout
 from .dynamic_sampling import DynamicSampler, FilledRollout
+from .generated_tokens import GeneratedTokensMixin
 from .groups import find_informative_groups
 from .prompt_stream import PromptStreamCallback, ResumableSampler
 from .tape import Answer, RolloutTape
@@ -17,7 +17,7 @@ from .tape import Answer, RolloutTape
 logger = get_logger(__name__)
 
 
-class DynamicSamplingMixin(ScoringMixin, MetricsMixin):
+class DynamicSamplingMixin(ScoringMixin, GeneratedTokensMixin):
     """Makes rollouts as [`~trl.GRPOTrainer`] does, and with `dynamic_sampling=True` of informative groups."""
 
     def __init__(self, *args: Any, **kwargs: Any):
