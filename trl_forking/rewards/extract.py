@@ -5,10 +5,10 @@ from typing import Any
 
 
 _BRACE = re.compile(r"\\{1,2}boxed\s*+\{|\\.|[{}]", re.DOTALL)
-_THINK = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+_THINK = re.compile(r"<\s?(/?)\s?(?:think(?:ing)?|thought|reasoning)\s?>", re.IGNORECASE)
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.IGNORECASE | re.DOTALL)
 _SENTENCE = re.compile(
-    r"\b(?:final |correct )?answers?(?: to [a-z ]{1,40})?\s*(?:\*\*)?\s*(?:is|are|:|=)\s*:?\s*(?:\*\*)?\s*(\S[^\n]*)",
+    r"\b(?:final |correct )?answers?(?: to [a-z ]{1,40})?\s*(?:\*\*)?\s*(?:is|are|:|=|\n)\s*:?\s*(?:\*\*)?\s*(\S[^\n]*)",
     re.IGNORECASE,
 )
 _FORMULA = re.compile(r"([A-Za-z ,:]{1,60})\s*(?:\$\$?([^$]+)\$\$?|\\\((.+)\\\)|\\\[(.+)\\\])\s*\.?", re.DOTALL)
@@ -54,7 +54,7 @@ def extract_boxed(text: str) -> str | None:
 
 def remove_reasoning(text: str) -> str:
     r"""
-    Remove what stands between `<think>` and `</think>`.
+    Remove what stands between `<think>` and `</think>`, or between such tags with `thinking`, `thought` or `reasoning`.
 
     A block that is not closed goes to the end of the text. A text that closes a block without opening one began in the
     block, because the prompt opened it.
@@ -75,7 +75,7 @@ def remove_reasoning(text: str) -> str:
     ('', 'It is \\boxed{2}.')
     ```
     """
-    if "think" not in text and "THINK" not in text and "Think" not in text:
+    if "<" not in text:
         return text
     outside: list[str] = []
     start, is_inside = 0, False

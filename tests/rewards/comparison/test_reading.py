@@ -170,7 +170,8 @@ def test_every_text_is_read_as_something():
     source = random.Random(4)
     parts = [r"\frac{1}{2}", r"\text{ or }", "x=", ",", "(", ")", "{", "}", "[", "]", r"\{", r"\}", "|", "^", "_", "5", "0.5", r"\pm",
              r"\cup", r"\infty", "<", r"\le", r"\begin{pmatrix}", r"\end{pmatrix}", "&", r"\\", "km", "%", "$", r"\approx", "and",
-             ":", "PM", "base", r"\sqrt", r"\in", "!", "'", "²", "½", "of", "per", "10 000", "e5", r"\pmod", "AB", "not", " "]  # fmt: skip
+             ":", "PM", "base", r"\sqrt",
+             "C(5,2)", "_5C_2", r"\begin{cases}", r"\end{cases}", "x 10^", "by", r"\Omega", r"\mu\text{m}", "+-", "half", "two thirds", "(five)", r"\in", "!", "'", "²", "½", "of", "per", "10 000", "e5", r"\pmod", "AB", "not", " "]  # fmt: skip
     start = time.perf_counter()
     for _ in range(4000):
         count = source.randint(1, 9)
@@ -199,6 +200,72 @@ def test_readable_gold_answers(gold):
 @pytest.mark.parametrize("gold", ["", "?", r"\frac{1}{", "(1,2", r"x \to 3", "٣", "5 5", r"\foo", "2^3^4^5^"])
 def test_unreadable_gold_answers(gold):
     assert explain_unreadable(gold)
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "It takes 42 minutes.",
+        "She has 5 apples left.",
+        "5 is the answer",
+        "42, since it is",
+        "x = 5 (see figure)",
+        "12 ways to choose",
+    ],
+)
+def test_a_sentence_around_a_number_is_no_gold_answer(gold):
+    """No answer could be compared with it, so every right answer would be wrong."""
+    assert "sentence" in explain_unreadable(gold)
+
+
+@pytest.mark.parametrize(
+    "gold", ["12 ways", r"3 \text{ red and } 2 \text{ blue}", "Team 3", "no solution", "one-to-one", "at least 5"]
+)
+def test_words_that_are_no_sentence(gold):
+    assert explain_unreadable(gold) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "A. B",
+        "A) C)",
+        "(A) (B)",
+        "(A) 5 (B) 6",
+        "A) is wrong",
+        "(A) is incorrect",
+        r"\text{A. Not correct}",
+        r"\text{(A) or (B)}",
+    ],
+)
+def test_a_choice_that_names_another_or_judges_itself_is_none(answer):
+    assert not is_right("A", answer)
+    assert (
+        is_right("A", r"\text{A. none of these}")
+        and is_right("A", "(A) 12")
+        and is_right("A", r"\text{(A) the red ball}")
+    )
+
+
+def test_a_set_of_sets_is_no_set():
+    assert is_right(r"\{\{1,2\},\{3\}\}", r"\{\{3\},\{2,1\}\}") and is_right(r"\{5\}", "5")
+    for gold, answer in ((r"\{1,2\}", r"\{\{1,2\}\}"), (r"\{\{1\},2\}", r"\{1,2\}"), (r"\emptyset", r"\{\emptyset\}")):
+        assert not is_right(gold, answer) and not is_right(answer, gold)
+
+
+def test_an_approximate_value_must_be_right_in_its_last_digit():
+    assert is_right(r"\sqrt{3}", r"\sqrt{3} \approx 1.732") and is_right(r"\sqrt{3}", r"\sqrt{3} \approx 1.73")
+    assert not is_right(r"\sqrt{3}", r"\sqrt{3} \approx 1.742") and not is_right(r"\sqrt{3}", r"\sqrt{3} \approx 88\%")
+
+
+def test_an_inequality_may_be_solved_but_not_repeated():
+    """The inequality may be the question itself."""
+    assert (
+        is_right("|x-1| < 2", "-1 < x < 3")
+        and is_right("|x-1| < 2", "(-1, 3)")
+        and is_right(r"|2x| \ge 6", r"x \le -3 \text{ or } x \ge 3")
+    )
+    assert not is_right("(-1, 3)", "|x-1| < 2") and not is_right("|x-1| < 2", r"-1 \le x \le 3")
 
 
 def test_tokens():

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .compare_equations import compare_equations, compare_inequalities
+from .compare_equations import compare_equations, compare_inequalities, solve_inequality
+from .compare_matrices import compare_matrices
 from .compare_quantities import compare_quantities
 from .compare_sets import compare_sets, is_set
 from .equality import is_same_value
@@ -97,10 +98,14 @@ def compare(gold: Kind, answer: Kind) -> Outcome:
 
 
 def _unwrap(kind: Kind) -> Kind:
-    """Take a set of one number for the number."""
+    """Take a set of one number for the number. A set of sets stays what it is."""
     if isinstance(kind, Listing) and len(kind.items) == 1 and kind.form in ("set", *BARE_FORMS):
-        return kind.items[0]
+        return kind if _is_braced(kind.items[0]) else kind.items[0]
     return kind
+
+
+def _is_braced(kind: Kind) -> bool:
+    return isinstance(kind, RealSet) or (isinstance(kind, Listing) and kind.form == "set")
 
 
 def name_kind(kind: Kind) -> str:
@@ -125,7 +130,9 @@ def name_kind(kind: Kind) -> str:
     if isinstance(kind, Value):
         return "an expression" if find_symbols(kind.node) else "a number"
     if isinstance(kind, Listing):
-        return {"row": "a list in square brackets", "alternatives": "a list"}.get(kind.form, f"a {kind.form}")
+        return {"row": "a list in square brackets", "alternatives": "a list", "sizes": "sizes"}.get(
+            kind.form, f"a {kind.form}"
+        )
     if isinstance(kind, Named):
         return "a value with a name" if len(kind.values) == 1 else "values with names"
     return _KIND_NAMES[type(kind)]
@@ -212,6 +219,8 @@ def _compare_named(gold: Kind, answer: Kind) -> Outcome:
     is_interval = isinstance(other, Listing) and other.form == "row" and len(other.items) == 2
     if values is None or not isinstance(other, Listing) or other.form in ("set", "alternatives") or is_interval:
         return Outcome(False, "values without names have no order that is sure")
+    if any(isinstance(item, Named) for item in other.items):
+        return Outcome(False, "the names differ")
     golds, answers = (values, other.items) if named is gold else (other.items, values)
     return _compare_in_order(golds, answers, "the same values in the order of the names")
 
@@ -234,7 +243,13 @@ def _all_right(outcomes: Sequence[Outcome], rule: str) -> Outcome:
     return Outcome(True, rule) if wrong is None else wrong
 
 
+def _find_names(kind: Listing) -> set[str]:
+    return {item.values[0][0] for item in kind.items if isinstance(item, Named) and len(item.values) == 1}
+
+
 def _compare_listings(gold: Listing, answer: Listing) -> Outcome:
+    if len(_find_names(gold) | _find_names(answer)) > 1 and _find_names(gold) != _find_names(answer):
+        return Outcome(False, "the names differ")
     forms = tuple("list" if form in BARE_FORMS else form for form in (gold.form, answer.form))
     if forms == ("set", "set"):
         golds, answers = _drop_repeats(gold.items), _drop_repeats(answer.items)
@@ -243,6 +258,8 @@ def _compare_listings(gold: Listing, answer: Listing) -> Outcome:
         return _compare_in_any_order(gold.items, answer.items, "the same answers, in any order")
     if forms == ("set", "list"):
         return _compare_in_any_order(_drop_repeats(gold.items), answer.items, "the same set")
+    if "sizes" in forms and forms[0] != forms[1]:
+        return Outcome(False, "lengths by each other are no list")
     if "set" in forms:
         return Outcome(False, "a set has no order, and a tuple has one")
     if len(gold.items) == 2 and "row" in forms and forms != ("row", "row"):
@@ -255,9 +272,14 @@ def _compare_listings(gold: Listing, answer: Listing) -> Outcome:
 def _drop_repeats(items: Sequence[Kind]) -> list[Kind]:
     kept: list[Kind] = []
     for item in items:
-        if not any(compare(other, item).is_right for other in kept):
+        if not any(_is_same_item(other, item) for other in kept):
             kept.append(item)
     return kept
+
+
+def _is_same_item(gold: Kind, answer: Kind) -> bool:
+    """Say whether two items of lists are the same. As an item, the set of a number is not the number."""
+    return _is_braced(gold) == _is_braced(answer) and compare(gold, answer).is_right
 
 
 def _compare_in_any_order(golds: Sequence[Kind], answers: Sequence[Kind], rule: str) -> Outcome:
@@ -265,7 +287,7 @@ def _compare_in_any_order(golds: Sequence[Kind], answers: Sequence[Kind], rule: 
         return Outcome(False, "the numbers of answers differ")
     left = list(answers)
     for gold in golds:
-        match = next((answer for answer in left if compare(gold, answer).is_right), None)
+        match = next((answer for answer in left if _is_same_item(gold, answer)), None)
         if match is None:
             return Outcome(False, "one of the answers is missing")
         left.remove(match)
@@ -275,15 +297,6 @@ def _compare_in_any_order(golds: Sequence[Kind], answers: Sequence[Kind], rule: 
 def _compare_values(gold: Value, answer: Value) -> Outcome:
     rule = is_same_number(gold.node, answer.node)
     return Outcome(rule is not None, rule or "the values differ")
-
-
-def _compare_matrices(gold: Matrix, answer: Matrix) -> Outcome:
-    shapes = [(kind.form, len(kind.rows), len(kind.rows[0])) for kind in (gold, answer)]
-    if shapes[0] != shapes[1]:
-        return Outcome(False, "the matrices have different shapes")
-    entries = zip(sum(gold.rows, ()), sum(answer.rows, ()), strict=True)
-    is_same = all(is_same_number(one, other) is not None for one, other in entries)
-    return _decide(is_same, "the same entries", "an entry of the matrices differs")
 
 
 def _compare_ratios(gold: Kind, answer: Kind) -> Outcome:
@@ -301,7 +314,7 @@ def _compare_ratios(gold: Kind, answer: Kind) -> Outcome:
 def _get_ratio(kind: Kind) -> tuple[Node, ...] | None:
     if isinstance(kind, Ratio):
         return kind.parts
-    if isinstance(kind, Clock) and not kind.is_fixed:
+    if isinstance(kind, Clock) and not kind.is_fixed and kind.minute >= 10:  # 4:05 is no ratio
         return make_number(kind.hour), make_number(kind.minute)
     value = find_rational(kind.node) if isinstance(kind, Value) else None
     return None if value is None else (make_number(value.numerator), make_number(value.denominator))
@@ -325,6 +338,14 @@ def _compare_congruences(gold: Congruence, answer: Congruence) -> Outcome:
     return _decide(gold[1:] == answer[1:], "the same remainder and modulus", "the remainders or moduli differ")
 
 
+def _compare_solution(gold: Inequality, answer: Kind) -> Outcome:
+    """Compare a set with an inequality of which it may be the solution. An inequality is no solution itself."""
+    solution = solve_inequality(gold)
+    if solution is None or not is_set(answer):
+        return Outcome(False, _explain_kinds(gold, answer))
+    return Outcome(*compare_sets(solution, answer))
+
+
 # Kinds with another answer inside, and kinds that several others can be compared with.
 _WRAPPED: list[tuple[type, Callable[[Kind, Kind], Outcome]]] = [
     (Text, _compare_texts),
@@ -337,7 +358,11 @@ _WRAPPED: list[tuple[type, Callable[[Kind, Kind], Outcome]]] = [
 _RULES: dict[tuple[type, type], Callable[[Any, Any], Outcome]] = {
     (Value, Value): _compare_values,
     (Inequality, Inequality): lambda gold, answer: Outcome(*compare_inequalities(gold, answer)),
-    (Matrix, Matrix): _compare_matrices,
+    (Inequality, RealSet): _compare_solution,
+    (Inequality, Listing): _compare_solution,
+    (Matrix, Matrix): lambda gold, answer: Outcome(*compare_matrices(gold, answer)),
+    (Matrix, Listing): lambda gold, answer: Outcome(*compare_matrices(gold, answer)),
+    (Listing, Matrix): lambda gold, answer: Outcome(*compare_matrices(gold, answer)),
     (Clock, Clock): _compare_clocks,
     (Date, Date): _compare_directly,
     (Based, Based): _compare_directly,

@@ -13,8 +13,8 @@ from .units import Unit, get_unit
 
 Part = tuple[Node, Unit]
 _RIGHT, _WRONG = "the same numbers and units", "the numbers with their units differ"
-_PERCENT, _DEGREE, _RADIAN, _STERLING, _POUND, _CELSIUS, _FAHRENHEIT = map(
-    get_unit, ("percent", "degree", "radian", "quid", "pound", "celsius", "fahrenheit")
+_PERCENT, _DEGREE, _RADIAN, _STERLING, _POUND, _CELSIUS, _FAHRENHEIT, _KELVIN = map(
+    get_unit, ("percent", "degree", "radian", "quid", "pound", "celsius", "fahrenheit", "kelvin")
 )
 
 
@@ -137,6 +137,8 @@ def _is_same_without_unit(part: Part, other: Node, is_gold: bool) -> bool:
         if _is_same(scale(number, Fraction(1, 100)), other, is_gold):
             return True
         return size is not None and abs(size) > 1 and _is_same(number, other, is_gold)
+    if unit == _KELVIN and not is_gold:
+        return False  # 5 K may be 5 thousand
     if _is_same(number, other, is_gold):
         return True
     has_pi = any(node.kind == "constant" and node.value == "pi" for node in walk(other))

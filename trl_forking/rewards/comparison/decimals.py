@@ -28,6 +28,8 @@ class Decimals:
         seed (`int`, *optional*, defaults to 0):
             Number of the random values of the variables. They are positive if it is even, and of both signs if it is
             odd.
+        size (`int`, *optional*, defaults to 1):
+            How many times larger these values are.
 
     Example:
     ```python
@@ -39,8 +41,8 @@ class Decimals:
     ```
     """
 
-    def __init__(self, digits: int, seed: int = 0) -> None:
-        self.context, self._seed = _get_context(digits), seed
+    def __init__(self, digits: int, seed: int = 0, size: int = 1) -> None:
+        self.context, self._seed, self._size = _get_context(digits), seed, size
 
     def number(self, value: Fraction) -> Any:
         """Return the decimal of a fraction."""
@@ -49,9 +51,9 @@ class Decimals:
         return self.context.mpf(value.numerator) / value.denominator
 
     def symbol(self, name: str) -> Any:
-        """Return the random value of a variable, between 0.3 and 2.3 without its sign."""
+        """Return the random value of a variable, between 0.3 and 2.3 times the size, without its sign."""
         number = hash_text(f"{self._seed} {name}") % 2**48
-        value = self.number(Fraction(3, 10) + Fraction(2 * number, 2**48))
+        value = self.number(self._size * (Fraction(3, 10) + Fraction(2 * number, 2**48)))
         return -value if self._seed % 2 and number % 3 else value
 
     def constant(self, name: str) -> Any:

@@ -21,7 +21,7 @@ from .units import Unit
 
 
 _SIGNS = {"add": "+", "multiply": "*", "divide": "/"}
-_BRACKETS = {"set": "{}", "tuple": "()", "row": "[]", "list": ("", ""), "alternatives": ("", "")}
+_BRACKETS = {"set": "{}", "tuple": "()", "row": "[]", "list": ("", ""), "alternatives": ("", ""), "sizes": ("", "")}
 _MAX_LENGTH = 60
 
 

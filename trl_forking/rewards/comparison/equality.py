@@ -8,10 +8,14 @@ from .residues import Residues
 from .tree import Node, find_symbols, walk
 
 
-# Digits of the quick look and of the decision. Values below 10 ** 150 are equal if they agree to 320 digits.
-_FEW_DIGITS, _MANY_DIGITS = 40, 500
-_DIFFERENT, _EQUAL = -20, -320
+# Digits of the quick look and of the decision. Two values are equal if their difference gets smaller with every digit.
+_LOOKS = ((40, 90), (500, 700))
+_FEW_DIGITS = 40
+_IS_REAL = -20
 _NUM_WHOLE_POINTS = 6
+# |x + 40| is x + 40 at small numbers, so expressions must agree at large ones too.
+_LARGE_POINTS = (10**4, 10**12)
+_LARGE_VALUE = 40
 _ROUNDING = {"floor", "ceil"}  # at whole numbers, floor(x) is x
 
 
@@ -20,7 +24,7 @@ def is_same_value(left: Node, right: Node) -> bool:
     Say whether two formulas have the same exact value, for all values of their variables.
 
     Rational numbers are compared as fractions, polynomials and rational functions modulo a large prime, formulas such as
-    `2^n` and `n!` at whole numbers, and other formulas by 320 digits. A formula that is too large to compute equals itself only.
+    `2^n` and `n!` at whole numbers, and other formulas by 700 digits. A formula that is too large to compute equals itself only.
 
     Args:
         left ([`~trl_forking.rewards.comparison.tree.Node`]):
@@ -52,57 +56,66 @@ def is_same_value(left: Node, right: Node) -> bool:
 
 
 def _is_same_function(left: Node, right: Node) -> bool:
+    if any(node.value == "infinity" for side in (left, right) for node in walk(side)):
+        return False  # x + infinity would be infinity
     try:
         return all(evaluate(left, Residues(seed)) == evaluate(right, Residues(seed)) for seed in (0, 1))
     except NoValue:
         pass
     verdicts = [_agree_at_whole(left, right, seed) for seed in range(2 * _NUM_WHOLE_POINTS)]
+    verdicts += [_agree_at_whole(left, right, seed, size) for size in _LARGE_POINTS for seed in (0, 1)]
     if False in verdicts:
         return False
     if verdicts.count(True) >= _NUM_WHOLE_POINTS and not _ROUNDING & {
         node.value for side in (left, right) for node in walk(side)
     }:
         return True
-    # Two points with positive values, and two with values of both signs, where a root or a logarithm may not be real.
+    # Two points with positive values. Then others, where a root or a logarithm may not be real, or a value is too large.
     verdicts = [_agree_at(left, right, seed) for seed in (0, 2, 1, 3)]
+    verdicts += [_agree_at(left, right, seed, _LARGE_VALUE) for seed in (0, 1, 3)]
     return verdicts[:2] == [True, True] and False not in verdicts[2:]
 
 
-def _agree_at_whole(left: Node, right: Node, seed: int) -> bool | None:
+def _agree_at_whole(left: Node, right: Node, seed: int, size: int = 30) -> bool | None:
     """Return whether two formulas agree where all variables are whole numbers. `None`: they have no rational values."""
+    point = WholePoint(seed, size)
     try:
-        return evaluate(left, WholePoint(seed)) == evaluate(right, WholePoint(seed))
+        return evaluate(left, point) == evaluate(right, point)
     except NoValue:
         return None
 
 
-def _agree_at(left: Node, right: Node, seed: int) -> bool | None:
+def _agree_at(left: Node, right: Node, seed: int, size: int = 1) -> bool | None:
     """Return whether two formulas agree at one point. `None` says that the point decides nothing."""
-    for digits, limit in ((_FEW_DIGITS, _DIFFERENT), (_MANY_DIGITS, _EQUAL)):
-        try:
-            values = [evaluate(node, Decimals(digits, seed)) for node in (left, right)]
-        except (NoValue, ZeroDivisionError, ValueError, OverflowError):
-            return None
-        context = Decimals(digits).context
-        if any(context.isnan(value) for value in values):
-            return None
-        if any(context.isinf(value) for value in values):
-            return values[0] == values[1]
-        if seed % 2 and any(not _is_real(value, context) for value in values):
-            return None
-        if not _is_close(values, context, limit):
+    for look in _LOOKS:
+        differences = []
+        for digits in look:
+            algebra = Decimals(digits, seed, size)
+            try:
+                values = [evaluate(node, algebra) for node in (left, right)]
+            except (NoValue, ZeroDivisionError, ValueError, OverflowError):
+                return None
+            if any(algebra.context.isnan(value) for value in values):
+                return None
+            if any(algebra.context.isinf(value) for value in values):
+                return values[0] == values[1]
+            if seed % 2 and any(not _is_real(value, algebra.context) for value in values):
+                return None
+            noise = max(abs(value) for value in values) * algebra.context.mpf(10) ** -digits
+            differences.append((abs(values[0] - values[1]), noise))
+        if not _vanishes(differences, look):
             return False
     return True
 
 
-def _is_close(values: list[Any], context: Any, limit: int) -> bool:
-    difference, scale = abs(values[0] - values[1]), max(abs(value) for value in values)
-    bound = context.mpf(10) ** limit
-    return difference <= bound * scale or (limit == _EQUAL and difference <= bound)
+def _vanishes(differences: list[tuple[Any, Any]], look: tuple[int, int]) -> bool:
+    """Say whether a difference is only what the last digits leave. Then it is much smaller with more digits."""
+    (first, noise), (second, _) = differences
+    return bool(second <= max(first, noise) / 10 ** ((look[1] - look[0]) // 2))
 
 
 def _is_real(value: Any, context: Any) -> bool:
-    return abs(context.im(value)) <= abs(value) * context.mpf(10) ** (_DIFFERENT)
+    return abs(context.im(value)) <= abs(value) * context.mpf(10) ** _IS_REAL
 
 
 def estimate(node: Node) -> float | None:

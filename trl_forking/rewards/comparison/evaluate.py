@@ -179,7 +179,9 @@ class WholePoint(Rationals):
 
     Args:
         seed (`int`):
-            Number of the random values. They lie between 2 and 31 if it is even, and below zero if it is odd.
+            Number of the random values. They are positive if it is even, and negative if it is odd.
+        size (`int`, *optional*, defaults to 30):
+            How many numbers there are to draw from. The smallest is 2.
 
     Example:
     ```python
@@ -190,12 +192,12 @@ class WholePoint(Rationals):
     ```
     """
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, size: int = 30) -> None:
+        self._seed, self._size = seed, size
 
     def symbol(self, name: str) -> Fraction:
         """Return the random value of a variable."""
-        number = 2 + hash_text(f"{self._seed} {name}") % 30
+        number = 2 + hash_text(f"{self._seed} {name}") % self._size
         return Fraction(-number if self._seed % 2 else number)
 
 
@@ -296,7 +298,14 @@ def _binomial(arguments: list[Fraction]) -> Fraction:
     return Fraction(math.comb(top, bottom))
 
 
-_WHOLE = {"factorial", "binomial", "gcd", "lcm"}
+def _permutations(arguments: list[Fraction]) -> Fraction:
+    top, bottom = map(int, arguments)
+    if not 0 <= top <= _MAX_FACTORIAL or bottom < 0:
+        raise NoValue("a number of permutations is too large")
+    return Fraction(math.perm(top, bottom))
+
+
+_WHOLE = {"factorial", "binomial", "permutations", "gcd", "lcm"}
 _RATIONAL_FUNCTIONS: dict[str, Callable[[list[Fraction]], Fraction]] = {
     "abs": lambda values: abs(values[0]),
     "floor": lambda values: Fraction(math.floor(values[0])),
@@ -307,4 +316,5 @@ _RATIONAL_FUNCTIONS: dict[str, Callable[[list[Fraction]], Fraction]] = {
     "lcm": lambda values: Fraction(math.lcm(*map(int, values))),
     "factorial": _factorial,
     "binomial": _binomial,
+    "permutations": _permutations,
 }

@@ -40,6 +40,9 @@ def may_decide(gold: str, answer: str) -> bool:
         both = tokenize(normalize(gold)), tokenize(normalize(answer))
     except NotReadable:
         return False
+    letters = {token.text for tokens in both for token in tokens if token.kind == "letters"}
+    if len({run.lower() for run in letters}) < len(letters):
+        return False  # math-verify takes k and K for one variable
     commands = {token.text for tokens in both for token in tokens if token.kind == "command"}
     return bool(commands & _ONLY_MATH_VERIFY) and all(_is_plain(token) for tokens in both for token in tokens)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from .kinds import Based, Choice, Clock, Date, Kind, Piece, Ratio, RealSet, Text, Value
-from .parse import parse
+from .parse import parse, parse_text
 from .parse_commands import make_number, make_symbol
 from .prepare import get_words, is_wordlike
 from .real_sets import ALL_REALS, INFINITY, MINUS_INFINITY
@@ -13,7 +13,7 @@ from .tree import find_symbols
 
 
 _BASED = re.compile(
-    r"\(?(?P<digits>[0-9A-F]+)\)?\s?(?:_\s?\{?\s?(?:base )?(?P<index>\d+)\s?\}?|,?\s?\(?(?:in )?base (?P<word>\d+)\)?)",
+    r"(?P<sign>-?)\(?(?P<digits>[0-9A-F]+(?:\.[0-9A-F]+)?)\)?\s?(?:_\s?\{?\s?(?:base )?(?P<index>\d+)\s?\}?|,?\s?\(?(?:in )?base (?P<word>\d+)\)?)",
     re.IGNORECASE,
 )
 _CLOCK = re.compile(
@@ -45,6 +45,27 @@ _REALS = {"all real numbers", "all reals", "real numbers", "any real number", "e
 _NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "null set", "no real roots",
             "there is no solution", "there are no solutions", "has no solution", "no such x", "no real solution exists",
             "no solution exists", "no solutions exist", "there is no real solution", "there are no real solutions"}  # fmt: skip
+_VERBS = {
+    "is",
+    "isn",
+    "was",
+    "are",
+    "would",
+    "could",
+    "should",
+    "may",
+    "might",
+    "must",
+    "can",
+    "cannot",
+    "or",
+    "and",
+    "nor",
+}
+_JUDGEMENTS = {"wrong", "incorrect", "correct"}
+_FILLERS = {"", "not", "the", "a", "an", "answer", "choice", "option", "t", "be"}
+_ENDLESS = {"infinitely many", "infinitely many solutions", "infinite solutions", "there are infinitely many solutions",
+            "an infinite number of solutions", "infinite number of solutions"}  # fmt: skip
 _UNDEFINED = {"dne", "does not exist", "limit does not exist", "undefined", "d n e", "not defined"}
 
 
@@ -108,7 +129,25 @@ def split_choice(tokens: Sequence[Token]) -> tuple[str, Sequence[Token]] | None:
         return None
     if rest and is_closed and not (rest[0].spaced or rest[0].kind in ("number", "word")):
         return None
-    return tokens[place].text, rest
+    return None if _speaks_of_choices(rest) else (tokens[place].text, rest)
+
+
+def _speaks_of_choices(rest: Sequence[Token]) -> bool:
+    """Say whether the text behind the letter of a choice names another letter, or judges the choice."""
+    for place, token in enumerate(rest):
+        following = rest[place + 1].text if place + 1 < len(rest) else ""
+        before = rest[place - 1] if place else None
+        is_function = place > 1 and before is not None and before.text == "(" and not before.spaced
+        if re.fullmatch("[A-J]", token.text) and is_wordlike(token) and not is_function:
+            is_alone = len(rest) == 1 or (
+                following in (")", ".") and (before is None or before.text in ("(", ".", ",", ")"))
+            )
+            if is_alone:
+                return True
+    words = get_words(rest)
+    return bool(words) and (
+        words[0] in _VERBS or bool(set(words) & _JUDGEMENTS and set(words) <= _JUDGEMENTS | _VERBS | _FILLERS)
+    )
 
 
 def _read_words(tokens: Sequence[Token]) -> Kind | None:
@@ -127,6 +166,8 @@ def _read_words(tokens: Sequence[Token]) -> Kind | None:
         return RealSet(())
     if words in _UNDEFINED:
         return Text(("undefined",), False, "a word with a fixed meaning")
+    if words in _ENDLESS:
+        return Text(("infinitely", "many"), False, "a word with a fixed meaning")
     return Value(INFINITY) if words in ("infinity", "positive infinity") else None
 
 
@@ -149,12 +190,16 @@ def _read_based(tokens: Sequence[Token]) -> Kind | None:
     match = _BASED.fullmatch("".join(" " * token.spaced + token.text for token in tokens).strip())
     if match is None:
         return None
-    digits, base = match["digits"].upper().lstrip("0") or "0", int(match["index"] or match["word"])
+    whole, point, places = match["digits"].upper().partition(".")
+    digits, base = whole.lstrip("0") or "0", int(match["index"] or match["word"])
+    places = places.rstrip("0")
     if digits.isalpha() and (len(digits) < 2 or base < 11 or digits != match["digits"]):
         return None  # an index of a variable
-    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
+    if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits + places):
         raise NotReadable(f"it is no number in base {base}")
-    return Value(make_number(int(digits))) if base == 10 else Based(digits, base)
+    if base == 10:
+        return Value(parse_text(match["sign"] + match["digits"]))
+    return Based(match["sign"] + digits + ("." + places if places else ""), base)
 
 
 def _read_clock(text: str) -> Clock | None:

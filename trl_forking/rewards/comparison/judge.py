@@ -9,6 +9,7 @@ from .fallback import compare_by_math_verify, may_decide, parse_by_math_verify
 from .kinds import Kind, Listing, Text, Value
 from .normalize import normalize
 from .read import read, read_both_ways
+from .words import SENTENCE_WORDS
 
 
 # A gold answer with more words is prose.
@@ -137,12 +138,19 @@ def explain_unreadable(gold: str) -> str | None:
     num_words = sum(word.isalpha() and len(word) > 1 for text in texts for word in text.words)
     if num_words > MAX_WORDS:
         return f"it is prose of {num_words} words"
+    if any(character.isdigit() for character in gold) and any(map(_is_sentence, texts)):
+        return "it is a sentence around a number: give the number alone"
     if not isinstance(kind, Text) or (kind.words and not kind.is_formula):
         return None
     if not kind.words:
         return "it is empty"
     parsed = parse_by_math_verify(gold) if may_decide(gold, gold) else []
     return None if parsed and not isinstance(parsed[0], str) else kind.reason
+
+
+def _is_sentence(text: Text) -> bool:
+    """Say whether words are those of a sentence, such as `she has 5 left`. No answer could be compared with its number."""
+    return bool(SENTENCE_WORDS & {word.lower() for word in text.words})
 
 
 def _find_texts(kind: Kind) -> list[Text]:

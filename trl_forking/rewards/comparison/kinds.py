@@ -41,7 +41,7 @@ class Listing(NamedTuple):
     Args:
         form (`str`):
             `"list"` (no brackets), `"alternatives"` (no brackets, with `or` or a `\pm`), `"set"`, `"tuple"` (round
-            brackets) or `"row"` (square brackets).
+            brackets), `"row"` (square brackets) or `"sizes"` (`12 cm by 5 cm`).
         items (`tuple[Kind, ...]`):
             The answers.
     """

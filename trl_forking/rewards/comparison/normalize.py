@@ -9,7 +9,7 @@ _ROW_BREAK = re.compile(r"\\\\\s*(?:\[[\d.]+\s*(?:pt|em|ex|mm|cm)\])?")
 _ROW_MARK = "\x01"
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z(){}\[\]%$])")
 _ENVIRONMENT = re.compile(r"\\begin|&")
-_TAGS = re.compile(r"</?(?:answer|ans|b|strong|i|em|p|span|sup|sub|code)>", re.IGNORECASE)
+_TAGS = re.compile(r"</?(?:answer|ans|b|strong|i|em|p|span|sup|sub|code)>|<\|[a-z_]{3,}\|>", re.IGNORECASE)
 _SIZES = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|mleft|mright)(?![A-Za-z])\s*\.?|"
     r"\\(?:display|text|script|scriptscript)style(?![A-Za-z])|\\(?:no)?limits(?![A-Za-z])|"
@@ -34,8 +34,9 @@ _REPEATING = re.compile(
 _DOTTED_BLOCK = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?(?!\d)")
 _ELLIPSIS = re.compile(r"(?<![\d.])(\d*\.\d+)\s*(?:\\(?:l|c)?dots[a-z]?(?![A-Za-z])|\.{2,})")
 _OVER = re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}")
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}|^([^{}]*)\\choose(?![A-Za-z])([^{}]*)$")
 _BRACED_SIGN = re.compile(r"\{([:=<>+*/-])\}")
-_ABOUT = re.compile(r"^\s*(?:~|\\sim(?![A-Za-z]))\s*(?=[\d$\\.-])")
+_ABOUT = re.compile(r"^\s*(\\text\w*\s*\{)?\s*(?:~|\\sim(?![A-Za-z]))\s*(?=[\d$\\.-])")
 
 
 def normalize(text: str) -> str:
@@ -65,12 +66,19 @@ def normalize(text: str) -> str:
     text = _ROW_BREAK.sub(_ROW_MARK, text)
     text = _GROUPED_COMMA.sub(",", _GROUPED.sub(" ", text))
     text = _SIZES.sub(" ", _TEXT_COLOR.sub(" ", text))
+    text = _CHOOSE.sub(_write_binomial, text)
     text = _BRACED_SIGN.sub(r"\1", _OVER.sub(r"\\frac{\1}{\2}", text))
     text = _UNWRAPPED.sub("", text).replace(r"\!", "")
     text = _remove_delimiters(_strip_markdown(text))
     text = _SPACES.sub(" ", text)
-    text = _ABOUT.sub(r"\\approx ", text).replace("~", " ")
+    text = text.replace("~~", r"\sout ")  # struck out in Markdown
+    text = _ABOUT.sub(lambda match: rf"\approx {match[1] or ''}", text).replace("~", " ")
     return re.sub(r"[ \t\n]+", " ", _mark_repeating(text)).strip()
+
+
+def _write_binomial(match: re.Match[str]) -> str:
+    top, bottom = (part for part in match.groups() if part is not None)
+    return rf"\binom{{{top}}}{{{bottom}}}"
 
 
 def _strip_markdown(text: str) -> str:

@@ -24,7 +24,8 @@ def is_same_number(gold: Node, answer: Node) -> str | None:
     They are the same if their exact values are equal. If one is a decimal, rounding may be allowed:
 
     - The gold answer is a decimal. Then the answer must round to it, at the last digit that the gold answer states. The
-      gold answer must state 4 significant digits, or 3 if it has a power of ten or the answer is no decimal.
+      gold answer must state 4 significant digits, or 3 if it has a power of ten or the answer is no decimal. A whole number
+      such as `27.0` is exact.
     - The gold answer is exact, but no decimal is equal to it, as for 1/3. Then the answer must state at least 6 significant
       digits, all of them right.
 
@@ -67,6 +68,8 @@ def _rounds_to(gold: Literal, answer: Node, given: Literal | None) -> bool:
     assert gold.last is not None and gold.digits is not None
     if given is not None and given.last is not None and given.last > gold.last:
         return False
+    if gold.value.denominator == 1 and gold.last == Fraction(1, 10) and not gold.is_scientific:
+        return False  # 27.0 is how tables write 27
     limit = _GOLD_DIGITS_SCIENTIFIC if gold.is_scientific else _GOLD_DIGITS_DECIMAL
     if not _is_decimal(answer):
         limit = min(limit, _GOLD_DIGITS_EXACT)

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 from .normalize import normalize
-from .parse_commands import FUNCTIONS, PLAIN_NAMES, STARTING_COMMANDS, CommandParser, make_symbol
-from .tokens import NotReadable, Token, tokenize
+from .parse_commands import CONSTANTS, FUNCTIONS, PLAIN_NAMES, STARTING_COMMANDS, CommandParser, make_symbol
+from .tokens import NotReadable, Token, find_end, tokenize
 from .tree import Node
+from .words import CLOSED_CLASSES
 
 
 _FUNCTION_LETTERS = {"f", "g", "h", "F", "G", "H", "P", "Q"}
 _MAX_PRODUCT = 3
+_SHORT_WORDS = {"not", "but", "nor", "for", "and", "yet", "why", "any", "all"}  # others, such as at, may be products
 
 
 def parse(tokens: Sequence[Token]) -> Node:
@@ -131,8 +133,18 @@ class FormulaParser(CommandParser):
         if token.kind == "letters":
             return True
         if token.kind == "sign":
+            if token.text == "{" and self.is_number(ahead=1):  # 1{0} is printed as 10
+                raise NotReadable("a number in braces stands behind another value")
+            if token.text == "(" and token.spaced and self._is_at_remark():
+                raise NotReadable("what stands in brackets is a factor or a remark")
             return token.text in ("(", "{", "[") or (token.text == "|" and not self.num_bars)
         return token.text in STARTING_COMMANDS
+
+    def _is_at_remark(self) -> bool:
+        """Say whether a bracket holds a number alone, or words: `5 (five)`, `5 (see below)`."""
+        inner = self.tokens[self.place + 1 : find_end(self.tokens, self.place)]
+        words = [token.text for token in inner if token.kind == "letters" and len(token.text) > _MAX_PRODUCT]
+        return (len(inner) == 1 and self.is_number(ahead=1)) or bool(set(words) - FUNCTIONS - PLAIN_NAMES)
 
     def parse_power(self) -> Node:
         """Read a factor with its exponent."""
@@ -146,6 +158,8 @@ class FormulaParser(CommandParser):
         self.place += 1
         if run in FUNCTIONS:
             return self.parse_function(run)
+        if run.lower() in CLOSED_CLASSES and (len(run) > _MAX_PRODUCT or run.lower() in _SHORT_WORDS):
+            raise NotReadable(f"the word {run!r} stands in a formula")
         if run in PLAIN_NAMES or len(run) > _MAX_PRODUCT:
             return self.parse_script(make_symbol(run))
         if len(run) == 2 and run[0] == "d":  # a differential is one thing
@@ -153,8 +167,20 @@ class FormulaParser(CommandParser):
         node: Node | None = None
         for letter in run[:-1]:
             node = _multiply(node, make_symbol(letter))
-        last = self._parse_application(run[-1]) if run[-1] in _FUNCTION_LETTERS else make_symbol(run[-1])
+        # I(0) is a value of a function, where x(x+1) is a product.
+        is_function = run[-1] in _FUNCTION_LETTERS or (run[-1] not in CONSTANTS and self._is_at_value())
+        last = self._parse_application(run[-1]) if is_function else make_symbol(run[-1])
         return _multiply(node, self.parse_script(last))
+
+    def _is_at_value(self) -> bool:
+        token = self.peek()
+        return (
+            self.is_at("(")
+            and token is not None
+            and not token.spaced
+            and self.is_number(ahead=1)
+            and self.is_at(")", ahead=2)
+        )
 
     def _parse_application(self, letter: str) -> Node:
         while self.take("'"):

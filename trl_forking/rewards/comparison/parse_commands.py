@@ -21,10 +21,11 @@ ACCENTS = {
     "vec", "hat", "bar", "overline", "tilde", "widehat", "overrightarrow", "dot", "ddot", "mathcal", "mathbb", "mathfrak",
     "widetilde", "mathscr",
 }  # fmt: skip
-STARTING_COMMANDS = FUNCTIONS | set(CONSTANTS) | GREEK | ACCENTS | {"frac", "binom", "lfloor", "lceil"}
+STARTING_COMMANDS = FUNCTIONS | set(CONSTANTS) | GREEK | ACCENTS | {"frac", "binom", "permutations", "lfloor", "lceil"}
 PLAIN_NAMES = {"pi", "theta", "alpha", "beta", "gamma", "delta", "lambda", "sigma", "omega", "phi", "psi", "infinity"}
 _INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _OTHER_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+_PAIRS = {"frac": "divide", "binom": "binomial", "permutations": "permutations"}  # commands with two arguments
 _MAX_DEPTH = 15
 _ENDS = {"(": ")", "[": "]", "{": "}", "lfloor": "rfloor", "lceil": "rceil"}
 
@@ -101,6 +102,11 @@ class TokenReader:
         """Say whether the next token is one of these signs or commands."""
         token = self.peek(ahead)
         return token is not None and token.kind in ("sign", "command") and token.text in texts
+
+    def is_number(self, ahead: int = 0) -> bool:
+        """Say whether the next token is a number."""
+        token = self.peek(ahead)
+        return token is not None and token.kind == "number"
 
     def take(self, *texts: str) -> bool:
         """Pass the next token if it is one of these signs or commands, and say whether it is."""
@@ -248,10 +254,10 @@ class CommandParser(TokenReader):
             return self.parse_function(name)
         if name in CONSTANTS or name in GREEK:
             return make_symbol(name)
-        if name in ("frac", "binom"):
+        if name in _PAIRS:
             top = self.parse_argument()
             parts = (top, self.parse_argument())
-            return Node("divide", parts) if name == "frac" else Node("call", parts, "binomial")
+            return Node("divide", parts) if name == "frac" else Node("call", parts, _PAIRS[name])
         if name in ("lfloor", "lceil"):
             node = self.parse_sum()
             self.expect(_ENDS[name])

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from .notations import rewrite
+from .number_words import write_numbers
 from .tokens import Token, is_closing, is_opening
 from .units import find_unit
-from .words import APPROXIMATIONS, ARTICLES, CLOSED_CLASSES, HARMLESS, MAGNITUDES, NUMBERS, read_number_words
+from .words import APPROXIMATIONS, ARTICLES, CLOSED_CLASSES, HARMLESS, MAGNITUDES
 
 
 _LEADS = {
@@ -22,7 +24,7 @@ _LEADS = {
     "and",
     "then",
 }
-_ANSWERS = {"answer", "answers", "ans", "result", "results", "solution", "solutions", "value"}
+_ANSWERS = {"answer", "answers", "ans", "result", "results", "solution", "solutions", "value", "option", "choice"}
 _VERBS = {"is", "are", "equals", "equal", "be"}
 _OPTIONS = {"option", "choice", "letter", "answer"}
 _ORDINALS = {form.replace("th", end) for form in ("th", "^th", "^{th}") for end in ("th", "st", "nd", "rd")}
@@ -88,9 +90,10 @@ def prepare(tokens: Sequence[Token]) -> list[Token]:
     '\\ge 5'
     ```
     """
-    prepared = _strip_edges(_write_feet(_write_degrees(_flatten_unit_fractions(list(tokens)))))
-    prepared = _strip_ordinal(_strip_condition(_turn_brackets(_strip_edges(_strip_lead(prepared)))))
-    prepared = _read_single_letters(_read_number_words(prepared))
+    prepared = _strip_edges(rewrite(tokens))
+    prepared = _strip_restatement(_strip_condition(_turn_brackets(_strip_edges(_strip_lead(prepared)))))
+    prepared = _strip_ordinal(prepared)
+    prepared = _read_single_letters(_read_articles(write_numbers(prepared, get_words(prepared))))
     prepared = _strip_harmless(prepared)
     return _strip_edges(_read_relations(_mark_approximation(prepared)))
 
@@ -144,50 +147,31 @@ def _strip_lead(tokens: list[Token]) -> list[Token]:
     place = 0
     while place < len(words) and words[place] in _LEADS:
         place += 1 + (tokens[place + 1 : place + 2] != [] and tokens[place + 1].text == ",")
+    if words[place : place + 1] == ["there"] and words[place + 1 : place + 2] in (["is"], ["are"]):
+        return tokens[place + 2 :]
     if place < len(words) and words[place] in _ANSWERS:
-        end = place + 1
+        end = _pass_attribute(words, place + 1)
+        start = end
         while end < len(words) and (words[end] in _VERBS or tokens[end].text in (":", "=")):
             end += 1
-        if end > place + 1:
-            return tokens[end:]
+        if end > start or (end == place + 1 < len(tokens) and tokens[end].kind == "number"):
+            return _strip_lead(tokens[end:])
     if words and words[0] in _OPTIONS and len(tokens) >= 2 and _is_letter(tokens[1:]):
         return tokens[1:]
     return tokens
 
 
+def _pass_attribute(words: list[str], place: int) -> int:
+    """Pass `of x` in `the value of x is 5`."""
+    for end in range(place + 2, min(place + 5, len(words))):
+        if words[place] == "of" and words[end] in _VERBS and not set(words[place + 1 : end]) & (CLOSED_CLASSES | {""}):
+            return end
+    return place
+
+
 def _is_letter(tokens: list[Token]) -> bool:
     inner = [token for token in tokens if token.text not in ("(", ")", ".", ":")]
     return len(inner) == 1 and is_wordlike(inner[0]) and len(inner[0].text) == 1
-
-
-def _flatten_unit_fractions(tokens: list[Token]) -> list[Token]:
-    r"""Write `\frac{\text{km}}{\text{h}}` as `\text{km}/\text{h}`."""
-    for place in range(len(tokens) - 6):
-        texts = [token.text for token in tokens[place : place + 7]]
-        kinds = [token.kind for token in tokens[place : place + 7]]
-        is_fraction = kinds[0] == "command" and [texts[0], texts[1], *texts[3:5], texts[6]] == ["frac", *"{}{}"]
-        if is_fraction and kinds[2] == kinds[5] == "word":
-            top, bottom = tokens[place + 2], tokens[place + 5]
-            return [*tokens[:place], top, Token("sign", "/"), bottom, *_flatten_unit_fractions(tokens[place + 7 :])]
-    return tokens
-
-
-def _write_degrees(tokens: list[Token]) -> list[Token]:
-    r"""Write `^{\circ}` as one token, and `^\circ C` as the word celsius."""
-    written: list[Token] = []
-    place = 0
-    while place < len(tokens):
-        texts = [token.text for token in tokens[place : place + 4]]
-        length = 4 if texts == ["^", "{", "circ", "}"] else 2 if texts[:2] == ["^", "circ"] else 0
-        if not length:
-            written.append(tokens[place])
-            place += 1
-            continue
-        place += length
-        scale = {"C": "celsius", "F": "fahrenheit"}.get(tokens[place].text if place < len(tokens) else "")
-        written.append(Token("word", scale, True) if scale else Token("command", "degree"))
-        place += bool(scale)
-    return written
 
 
 def _turn_brackets(tokens: list[Token]) -> list[Token]:
@@ -210,6 +194,17 @@ def _strip_condition(tokens: list[Token]) -> list[Token]:
     return tokens
 
 
+def _strip_restatement(tokens: list[Token]) -> list[Token]:
+    """Write `5 (five)` as 5."""
+    places = [place for place, token in enumerate(tokens) if token.text == "("]
+    if len(places) != 1 or not places[0] or tokens[-1].text != ")":
+        return tokens
+    before, inner = tokens[: places[0]], tokens[places[0] + 1 : -1]
+    numbers = [write_numbers(part, get_words(part)) for part in (before, inner)]
+    is_same = [token.text for token in numbers[0]] == [token.text for token in numbers[1]]
+    return numbers[0] if is_same and before[0].text != inner[:1][0].text else tokens
+
+
 def _strip_ordinal(tokens: list[Token]) -> list[Token]:
     """Write `5th` as 5."""
     texts = [token.text for token in tokens]
@@ -218,38 +213,13 @@ def _strip_ordinal(tokens: list[Token]) -> list[Token]:
     return tokens
 
 
-def _write_feet(tokens: list[Token]) -> list[Token]:
-    """Write `6'2"` with words."""
-    texts = [token.text for token in tokens]
-    kinds = [token.kind for token in tokens]
-    if kinds[::2] != ["number"] * len(kinds[::2]) or texts[1::2] not in (["'", '"'], ["'"], ['"']) or len(texts) % 2:
-        return tokens
-    return [Token("word", {"'": "feet", '"': "inches"}.get(token.text, "")) if place % 2 else token
-            for place, token in enumerate(tokens)]  # fmt: skip
-
-
-def _read_number_words(tokens: list[Token]) -> list[Token]:
-    words = get_words(tokens)
-    read: list[Token] = []
-    place = 0
-    while place < len(tokens):
-        length = 1
-        if words[place] in NUMBERS and len(tokens[place].text) > 2:
-            following = words[place + 1 : place + 3]
-            is_joined = following[:1] == [""] and tokens[place + 1].text == "-"
-            second = following[-1] if is_joined else "".join(following[:1])
-            number = read_number_words([words[place], second])
-            if number is not None:
-                length = 3 if is_joined else 2
-            else:
-                number = read_number_words([words[place]])
-            read.append(Token("number", str(number), tokens[place].spaced))
-        elif words[place] in ARTICLES and words[place + 1 : place + 2] and words[place + 1] in MAGNITUDES:
-            read.append(Token("number", "1", tokens[place].spaced))
-        else:
-            read.append(tokens[place])
-        place += length
-    return read
+def _read_articles(tokens: list[Token]) -> list[Token]:
+    """Write `a dozen` as `1 dozen`."""
+    words = [*get_words(tokens), ""]
+    return [
+        Token("number", "1", token.spaced) if word in ARTICLES and following in MAGNITUDES else token
+        for token, word, following in zip(tokens, words, words[1:], strict=False)
+    ]
 
 
 def _read_single_letters(tokens: list[Token]) -> list[Token]:

@@ -11,10 +11,11 @@ from .prepare import get_words, is_wordlike
 from .tokens import NotReadable, Token, walk_top
 from .tree import Node, find_symbols
 from .units import Unit, combine, find_noun, find_unit
-from .words import APPROXIMATIONS, CLOSED_CLASSES, MAGNITUDES, is_plural, make_singular
+from .words import APPROXIMATIONS, CLOSED_CLASSES, MAGNITUDES, SHORT_MAGNITUDES, is_plural, make_singular
 
 
 _CURRENCY_SIGNS = ("$", "€", "£", "¥", "₹", "¢")
+_CURRENCY_CODES = ("usd", "eur", "gbp", "inr", "rs", "jpy", "cny", "rmb")
 _POWER_WORDS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 # Words behind a unit that add nothing to it.
 _MEASURED = {"long", "wide", "tall", "high", "deep", "old", "away", "ago", "each", "apart", "thick", "total", "in"}
@@ -60,6 +61,8 @@ def read_quantity(tokens: Sequence[Token]) -> Value | Quantity:
 
 
 def _take_currency(tokens: list[Token]) -> tuple[list[Token], Unit | None]:
+    if len(tokens) > 1 and is_wordlike(tokens[0]) and tokens[0].text.lower() in _CURRENCY_CODES:
+        return tokens[1:], find_unit(tokens[0].text)
     for place in (0, 1):
         if len(tokens) > place + 1 and tokens[place].text in _CURRENCY_SIGNS and (not place or tokens[0].text == "-"):
             return tokens[:place] + tokens[place + 1 :], find_unit(tokens[place].text)
@@ -83,8 +86,8 @@ def _read_part(tokens: list[Token], start: int) -> tuple[Node, Unit | None, int]
     if word == start:
         raise NotReadable(f"{tokens[start].text!r} stands where a number should stand")
     node = parse(tokens[start:word])
-    while word < len(tokens) and tokens[word].text.lower() in MAGNITUDES:
-        node = _magnify(node, MAGNITUDES[tokens[word].text.lower()])
+    while word < len(tokens) and (magnitude := _find_magnitude(tokens[word])):
+        node = _magnify(node, magnitude)
         word += 1
     end = next((place for place in top if place > word and _starts_number(tokens, place)), len(tokens))
     if end <= word:
@@ -95,8 +98,15 @@ def _read_part(tokens: list[Token], start: int) -> tuple[Node, Unit | None, int]
     return node, unit, end
 
 
+def _find_magnitude(token: Token) -> int | None:
+    name = token.text.lower()
+    return MAGNITUDES.get(name) or (SHORT_MAGNITUDES.get(name) if token.kind == "word" else None)
+
+
 def _is_word(tokens: list[Token], place: int) -> bool:
     token = tokens[place]
+    if token.text == "/" and tokens[place + 1 : place + 2] and tokens[place + 1].kind == "word":  # 20/\text{hour}
+        return True
     if token.kind == "word" or token.text in _CURRENCY_SIGNS:
         return True
     small = token.text.lower()

@@ -119,13 +119,20 @@ def make_text(tokens: Sequence[Token], reason: str) -> Text:
     words = [
         fold_case(token.text) if is_wordlike(token) else join([token])
         for place, token in enumerate(tokens)
-        if not (token.kind == "sign" and (token.text in ".,;\"'" or _is_hyphen(tokens, place)))
+        if not (token.kind == "sign" and (_is_punctuation(tokens, place) or _is_hyphen(tokens, place)))
     ]
     if len(words) > 1 and words[0].lower() in ARTICLES:
         words = words[1:]
     has_words = any(token.kind == "word" or (token.kind == "letters" and len(token.text) > 3) for token in tokens)
-    is_formula = not has_words and not is_only_words(tokens)
+    unjoined = [token for place, token in enumerate(tokens) if not _is_hyphen(tokens, place)]
+    is_formula = not has_words and not is_only_words(unjoined)
     return Text(tuple(words), is_formula, reason)
+
+
+def _is_punctuation(tokens: Sequence[Token], place: int) -> bool:
+    """Say whether a sign only separates words. Between numbers, as in `(1, 2)`, it counts."""
+    neighbors = [*tokens[max(place - 1, 0) : place], *tokens[place + 1 : place + 2]]
+    return tokens[place].text in ".,;\"'" and (len(neighbors) < 2 or any(map(is_wordlike, neighbors)))
 
 
 def _is_hyphen(tokens: Sequence[Token], place: int) -> bool:
@@ -307,7 +314,13 @@ def _join_named_tuples(first: Named, kinds: Sequence[Kind]) -> Kind:
 def _join_sets(kinds: Sequence[Kind], sets: Sequence[RealSet], is_and: bool) -> Kind:
     name = _find_common_name(sets)
     first = kinds[0]
-    if len(sets) == 1 and isinstance(first, RealSet) and all(isinstance(kind, Value) for kind in kinds[1:]):
+    # x \ne 0, 1 is short for two relations. Behind an interval, a number would belong to the set.
+    if (
+        len(sets) == 1
+        and isinstance(first, RealSet)
+        and first.name
+        and all(isinstance(kind, Value) for kind in kinds[1:])
+    ):
         points = [make_point(kind.node) for kind in kinds[1:] if isinstance(kind, Value)]
         if not _is_without_points(first):
             raise NotReadable("a relation stands beside a value")

@@ -1,16 +1,18 @@
 """Reads relations: equations, inequalities, memberships and approximations."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 from .equality import estimate, is_same_value
 from .evaluate import find_rational
-from .kinds import Approximate, Congruence, Equation, Inequality, Kind, Listing, Named, Piece, RealSet, Value
+from .kinds import Approximate, Congruence, Equation, Inequality, Kind, Listing, Named, Piece, Quantity, RealSet, Value
+from .names import read_name
+from .numbers import scale
 from .parse import parse
-from .parse_commands import ACCENTS, FUNCTIONS, GREEK
-from .prepare import get_words, is_wordlike
 from .real_sets import INFINITY, MINUS_INFINITY, complement, make_pieces, make_point
 from .tokens import NotReadable, Token, find_end, walk_top
-from .tree import Node, find_symbols
+from .tree import Node, choose_signs, find_symbols, get_literal
+from .units import get_unit
 
 
 ReadInner = Callable[[Sequence[Token]], Kind]
@@ -18,9 +20,6 @@ _SIGNS = {"=", "<", ">"}
 _COMMANDS = {"le", "ge", "ne", "in", "approx", "equiv"}
 _MODULUS = ("pmod", "mod", "bmod")
 _ORDER = {"<", ">", "le", "ge"}
-_DENIALS = {"not", "no", "never", "wrong", "false", "incorrect", "without", "except", "or", "and", "if", "than", "isn", "other",
-            "neither", "nor", "unless", "but", "about", "approximately"}  # fmt: skip
-_NAME_COMMANDS = GREEK | ACCENTS | {"angle", "triangle", "measuredangle", "det"}
 
 
 def find_relations(tokens: Sequence[Token]) -> list[int]:
@@ -93,83 +92,10 @@ def read_relation(tokens: Sequence[Token], read_inner: ReadInner) -> Kind:
         return _read_equation(sides, read_inner)
     if signs == ["ne"]:
         name, value = _order_sides(sides[0], sides[1])
-        return RealSet(complement([make_point(parse(value))]), name)
+        return RealSet(complement(list(map(make_point, choose_signs(parse(value))))), name)
     if all(sign in _ORDER for sign in signs):
         return _read_inequality(signs, sides)
     raise NotReadable("these relations do not belong together")
-
-
-def read_name(tokens: Sequence[Token]) -> str | None:
-    r"""
-    Read the name of a value: `x`, `a_1`, `f(x)`, `\angle ABC`, `total cost`.
-
-    Args:
-        tokens (`Sequence[Token]`):
-            One side of an equation.
-
-    Returns:
-        `str` or `None`: the name, `None` if it is a formula.
-
-    Example:
-    ```python
-    >>> from trl_forking.rewards.comparison.relations import read_name
-    >>> from trl_forking.rewards.comparison.tokens import tokenize
-    >>> read_name(tokenize("f(x)")), read_name(tokenize("x+1"))
-    ('f(x)', None)
-    ```
-    """
-    if not tokens or not (is_wordlike(tokens[0]) or tokens[0].text in _NAME_COMMANDS):
-        return None
-    words = get_words(tokens)
-    if set(words) & _DENIALS or any(word in FUNCTIONS - {"max", "min", "sec"} for word in words):
-        return None
-    if len(tokens) == 1 and tokens[0].kind == "letters" and is_product(tokens[0].text):
-        return None
-    place, function = 0, tokens[0]
-    while place < len(tokens):
-        token = tokens[place]
-        function = token if is_wordlike(token) else function
-        if token.text in ("_", "^") and place + 1 < len(tokens):
-            place = find_end(tokens, place + 1) if tokens[place + 1].text == "{" else place + 1
-            if token.text == "^" and "".join(other.text for other in tokens[:place]).find("^{-1") < 0:
-                return None
-        elif token.text in ("(", "{") and place:
-            if token.text == "(" and not _takes_arguments(function, tokens[place + 1 :]):
-                return None
-            place = find_end(tokens, place)
-        elif not (is_wordlike(token) or token.text in _NAME_COMMANDS or token.text == "'"):
-            return None
-        place += 1
-    return "".join(
-        token.text.lower() if token.kind == "word" else token.text for token in tokens if token.text not in "{}"
-    )
-
-
-def is_product(run: str) -> bool:
-    """
-    Say whether letters that stand alone are a product. English has no words without a vowel, so `mn` is one.
-
-    Args:
-        run (`str`):
-            Letters.
-
-    Returns:
-        `bool`: whether they are a product.
-
-    Example:
-    ```python
-    >>> from trl_forking.rewards.comparison.relations import is_product
-    >>> [is_product(run) for run in ("xy", "mn", "no", "sky", "AB")]
-    [True, True, False, False, False]
-    ```
-    """
-    vowels = set("aeiou") if set(run) <= set("xyzwt") else set("aeiouy")
-    return 1 < len(run) <= 3 and run.islower() and not set(run) & vowels
-
-
-def _takes_arguments(function: Token, rest: Sequence[Token]) -> bool:
-    """Say whether a bracket behind a letter holds arguments. Behind `x` it holds a factor."""
-    return is_wordlike(function) and (function.text not in ("x", "y", "z") or rest[:1] == [])
 
 
 def _order_sides(left: Sequence[Token], right: Sequence[Token]) -> tuple[str | None, Sequence[Token]]:
@@ -195,7 +121,7 @@ def _read_equation(sides: list[Sequence[Token]], read_inner: ReadInner) -> Kind:
     if all_names[0] is not None:
         # x = y = 5 gives two names to one value.
         middle = [name for name in all_names[1:] if name is not None]
-        value = _read_chain(
+        value = _read_product(sides) or _read_chain(
             [side for side, name in zip(sides[1:-1], all_names[1:], strict=True) if name is None] + sides[-1:],
             read_inner,
         )
@@ -208,6 +134,21 @@ def _read_equation(sides: list[Sequence[Token]], read_inner: ReadInner) -> Kind:
     if len(nodes) > 2 or not any(find_symbols(node) for node in nodes):
         raise NotReadable("the equation is false")
     return Equation(nodes[0], nodes[1])
+
+
+def _read_product(sides: list[Sequence[Token]]) -> Value | None:
+    """Read the letters of `PV = nRT` and `F = ma` as a product. Elsewhere such letters may be a word."""
+    left, right = sides[0], sides[-1]
+    is_formula = len(left) == 1 and left[0].kind == "letters" and len(left[0].text) <= 2
+    if (
+        len(sides) == 2
+        and is_formula
+        and len(right) == 1
+        and right[0].kind == "letters"
+        and 2 <= len(right[0].text) <= 3
+    ):
+        return Value(parse(right))
+    return None
 
 
 def has_variables(tokens: Sequence[Token]) -> bool:
@@ -267,11 +208,31 @@ def _read_approximation(tokens: Sequence[Token], place: int, read_inner: ReadInn
         return Approximate(value)
     exact = read_inner(before)
     inner = exact.values[0][1] if isinstance(exact, Named) and len(exact.values) == 1 else exact
-    if isinstance(inner, Value) and isinstance(value, Value):
-        first, second = estimate(inner.node), estimate(value.node)
-        if first is None or second is None or abs(first - second) > 0.05 * abs(first):
-            raise NotReadable("the sides of an approximation are not close")
+    if not _is_close(inner, value):
+        raise NotReadable("the sides of an approximation are not close")
     return Approximate(value, exact)
+
+
+def _is_close(exact: Kind, value: Kind) -> bool:
+    """Say whether a value is the rounded one of another. A decimal must be right in its last digit."""
+    node = _get_number(value)
+    if not isinstance(exact, Value) or node is None:
+        return True
+    first, second, literal = estimate(exact.node), estimate(node), get_literal(node)
+    if first is None or second is None:
+        return False
+    last = None if literal is None else literal.last
+    return abs(first - second) <= (0.05 * abs(first) if last is None else 1.01 * float(last))
+
+
+def _get_number(kind: Kind) -> Node | None:
+    """Return a number without its unit. A percent sign is a part of the number."""
+    if isinstance(kind, Value):
+        return kind.node
+    if not isinstance(kind, Quantity) or len(kind.parts) != 1:
+        return None
+    number, unit = kind.parts[0]
+    return scale(number, Fraction(1, 100)) if unit == get_unit("percent") else number
 
 
 def _read_membership(signs: list[str], sides: list[Sequence[Token]], read_inner: ReadInner) -> Kind:

@@ -40,7 +40,7 @@ _WORDS = """
     month 1 month; month 12 year yr yrs; month 120 decade; month 1200 century centuries;
     m^3 0.001 liter litre; m^3 0.000001 cc; m^3 0.003785411784 gallon gal; m^3 0.000946352946 quart;
     m^3 0.000473176473 pint; m^3 0.0002365882365 cup; m^2 10000 hectare ha; m^2 4046.8564224 acre;
-    percent 1 percent pct percentage; degree 1 degree deg; radian 1 radian rad; radian 1 rads;
+    percent 1 percent pct percentage; degree 1 degree deg; degree 1/60 arcminute; degree 1/3600 arcsecond; radian 1 radian rad; radian 1 rads;
     celsius 1 celsius centigrade; fahrenheit 1 fahrenheit; kelvin 1 kelvin;
     dollar 1 dollar buck usd; dollar 0.01 cent; euro 1 euro eur; sterling 1 quid gbp; rupee 1 rupee rs inr; yen 1 yen jpy;
     yuan 1 yuan rmb cny; newton 1 newton; joule 1 joule; watt 1 watt; volt 1 volt; ampere 1 ampere amp; ohm 1 ohm;

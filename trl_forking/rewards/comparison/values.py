@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from .kinds import BARE_FORMS, Kind, Listing, Matrix, Piece, RealSet, Text, Value
+from .kinds import BARE_FORMS, Kind, Listing, Matrix, Piece, Quantity, RealSet, Text, Value
+from .names import is_product
+from .numbers import is_same_number
 from .parse import parse
 from .prepare import is_wordlike
 from .quantities import read_quantity
 from .real_sets import ALL_REALS, complement, intersect, make_interval, make_pieces, unite
-from .relations import find_relations, is_product
-from .tokens import NotReadable, Token, find_end, walk_top
-from .tree import Node, choose_signs
+from .relations import find_relations
+from .tokens import NotReadable, Token, find_end, join, walk_top
+from .tree import Node, choose_signs, find_symbols
 
 
 ReadInner = Callable[[Sequence[Token]], Kind]
@@ -59,11 +61,41 @@ def read_value(tokens: Sequence[Token], read_inner: ReadInner) -> Kind:
         kind = _read_brackets(tokens, read_inner)
         if kind is not None:
             return kind
-    kind = read_quantity(tokens)
+    kind = _read_sizes(tokens) or read_quantity(_drop_restatement(tokens))
     if isinstance(kind, Value):
         nodes = choose_signs(kind.node)
         return kind if len(nodes) == 1 else Listing("alternatives", tuple(map(Value, nodes)))
     return kind
+
+
+def _read_sizes(tokens: Sequence[Token]) -> Listing | None:
+    """Read `12 cm by 5 cm` or `12 cm x 5 cm`. Without units, the second is a product."""
+    for sign in ("by", "*"):
+        places = [place for place, token in walk_top(tokens) if token.text.lower() == sign]
+        bounds = [-1, *places, len(tokens)]
+        if not places:
+            continue
+        try:
+            kinds = [read_quantity(tokens[start + 1 : end]) for start, end in zip(bounds, bounds[1:], strict=False)]
+        except NotReadable:
+            continue
+        if sign == "by" or all(isinstance(kind, Quantity) for kind in kinds):
+            return Listing("sizes", tuple(kinds))
+    return None
+
+
+def _drop_restatement(tokens: Sequence[Token]) -> Sequence[Token]:
+    r"""Read `\frac{1}{2} (0.5)` as `\frac{1}{2}`: brackets behind a number may say it again in another form."""
+    opening = next((place for place, token in walk_top(tokens) if token.text == "(" and token.spaced and place), None)
+    if opening is None or find_end(tokens, opening) != len(tokens) - 1:
+        return tokens
+    before, inner = tokens[:opening], tokens[opening + 1 : -1]
+    try:
+        nodes = parse(before), parse(inner)
+    except NotReadable:
+        return tokens
+    is_number = not any(map(find_symbols, nodes)) and join(before).strip() != join(inner).strip()
+    return before if is_number and is_same_number(*nodes) is not None else tokens
 
 
 def _find_set_signs(tokens: Sequence[Token]) -> list[int]:
@@ -168,8 +200,9 @@ def _read_set(inner: Sequence[Token], read_inner: ReadInner) -> Kind:
     bar = next((place for place, token in walk_top(inner) if token.text in ("|", ":") and place), None)
     if bar is not None:
         kind = read_inner(inner[bar + 1 :])
-        if not isinstance(kind, RealSet) or not is_wordlike(inner[0]):
-            raise NotReadable("the condition of a set is no relation")
+        is_variable = is_wordlike(inner[0]) and (bar == 1 or inner[1].text == "in")
+        if not isinstance(kind, RealSet) or not is_variable or kind.name not in (None, inner[0].text):
+            raise NotReadable("the condition of a set is no relation of its variable")
         return kind._replace(name=None)
     kinds = [read_inner(item) for item in _split_items(inner)]
     items: list[Kind] = []

@@ -1,13 +1,12 @@
 """Words beside a number: those that are part of it, those that change its meaning, and those that do neither."""
 
-from fractions import Fraction
-
-
 MAGNITUDES = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
-    "dozen": 12, "gross": 144, "tens": 10, "lakh": 10**5, "crore": 10**7, "mn": 10**6, "bn": 10**9,
+    "dozen": 12, "gross": 144, "tens": 10, "lakh": 10**5, "crore": 10**7,
 }  # fmt: skip
-MAGNITUDES |= {f"{name}s": value for name, value in MAGNITUDES.items() if len(name) > 2 and name != "gross"}
+MAGNITUDES |= {f"{name}s": value for name, value in MAGNITUDES.items() if name != "gross"}
+# Short forms, which are letters of a formula outside of `\text{}`: 3mn is a product.
+SHORT_MAGNITUDES = {"mn": 10**6, "bn": 10**9}
 
 _ONES = [
     "zero",
@@ -76,6 +75,7 @@ _CLOSED_CLASSES = """
     i you he she it we they me him her us them this that these those who whom which what there here my your his its our
     their
     maximum minimum max min approximately approx nearly almost roughly circa possibly probably perhaps maybe likely about
+    upper bound bounds rounded estimated rejected
     sometimes always often usually hardly barely already still yet too also again very quite
     wrong right true false correct incorrect impossible possible invalid valid undefined unknown undetermined infinite
     infinity infinitely finite error mistake guess answer answers result
@@ -86,6 +86,13 @@ _CLOSED_CLASSES = """
     lies fails loses works holds goes
 """
 CLOSED_CLASSES = frozenset(_CLOSED_CLASSES.split()) | set(MAGNITUDES) | set(NUMBERS) | {f"{name}s" for name in NUMBERS}
+
+# Words of a sentence: verbs, pronouns and what joins clauses. No name of a thing has them.
+SENTENCE_WORDS = frozenset(
+    "is are was were be been being am has have had do does did will would shall should can could may might must gives becomes "  # noqa: SIM905
+    "takes makes needs gets costs i you he she it we they me him her us them this that these those who which what there here "
+    "my your his its our their because since so therefore thus if when while where answer see to at".split()
+)
 
 _IRREGULAR = {
     "children": "child", "people": "person", "men": "man", "women": "woman", "feet": "foot", "inches": "inch", "mice": "mouse",
@@ -145,32 +152,6 @@ def is_plural(word: str) -> bool:
     """
     word = word.lower()
     return make_singular(word) != word or word in ("sheep", "fish", "deer", "moose", "aircraft", "series", "species")
-
-
-def read_number_words(words: list[str]) -> Fraction | None:
-    """
-    Read a number below a hundred that is written in words.
-
-    Args:
-        words (`list[str]`):
-            Words in small letters, without hyphens.
-
-    Returns:
-        `Fraction` or `None`: the number, `None` if the words are no number.
-
-    Example:
-    ```python
-    >>> from trl_forking.rewards.comparison.words import read_number_words
-    >>> read_number_words(["forty", "two"]), read_number_words(["two", "forty"])
-    (Fraction(42, 1), None)
-    ```
-    """
-    values = [NUMBERS.get(word, -1) for word in words]
-    if len(values) == 1 and values[0] >= 0:
-        return Fraction(values[0])
-    if len(values) == 2 and values[0] >= 20 and 1 <= values[1] <= 9:
-        return Fraction(values[0] + values[1])
-    return None
 
 
 def fold_case(word: str) -> str:
