@@ -191,6 +191,8 @@ def test_numbers_of_parquet_keep_their_digits(column, texts, tmp_path):
         ("N/A", "the text N/A"),
         ("not found", "the text not found"),
         ("proof", "the word proof"),
+        ("Unknown", "the word Unknown"),
+        ("TBD", "the word TBD"),
         ("NA", "the word NA"),
         ([], "empty"),
         ([None], "null"),
@@ -266,6 +268,7 @@ def test_broken_json_is_named(content, message, tmp_path):
         ('q,a\n"closed" twice",2\n', r"a\.csv:2: not a row of CSV"),
         (b"q,a\n1,2\n\xe9,3\n", r"a\.csv:3: not UTF-8: save the file as UTF-8"),
         ("q,a\n1,2\n".encode("utf-16"), r"a\.csv:1: not UTF-8"),
+        ("q,answer,answer\n1,2,3\n", r"a\.csv: two columns have the name answer"),
     ],
 )
 def test_broken_csv_is_named_by_its_line(content, message, tmp_path):
@@ -281,6 +284,10 @@ def test_rows_of_csv_that_are_short_or_long(tmp_path):
         {"q": "3", "a": "4", "level": "5"},
         {"q": "x" * 200_000, "a": "6", "level": "7"},
     ]
+
+
+def test_columns_without_a_name_may_repeat(tmp_path):
+    assert read(write(tmp_path, "a.csv", "q,a,,\n1,2,,\n"))[0]["a"] == "2"
 
 
 def test_what_is_no_parquet_is_one_sentence(tmp_path):
