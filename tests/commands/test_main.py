@@ -21,6 +21,11 @@ from trl_forking.commands.verdict import VerdictArguments
 from trl_forking.commands.verify import VerifyArguments
 
 
+@dataclasses.dataclass
+class NoArguments:
+    """`trl-forking env` has no flags."""
+
+
 ROOT = Path(__file__).parents[2]
 OWN = {
     "demo": DemoArguments,
@@ -31,6 +36,7 @@ OWN = {
     "compare-runs": CompareRunsArguments,
     "card": CardArguments,
     "verdict": VerdictArguments,
+    "env": NoArguments,
     "verify": VerifyArguments,
 }
 HEAVY = ("torch", "transformers", "trl", "datasets", "accelerate", "numpy", "rich")
