@@ -1,4 +1,4 @@
-"""What the settings of a run amount to: the batch on its processes, and a YAML file that repeats the run."""
+"""The batch sizes that follow from the settings of a run, and a YAML file that repeats the run."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an evaluation comes to: avg@k, pass@k, maj@k, lengths and truncated answers, each with its interval."""
+"""The summary of an evaluation: avg@k, pass@k, maj@k, lengths and truncated answers, each with its interval."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tokens before they are read: what says nothing is taken away, and words that mean a sign become one."""
+"""Prepares tokens for the readers: it removes what says nothing, and writes words that mean a sign as that sign."""
 
 from collections.abc import Sequence
 
