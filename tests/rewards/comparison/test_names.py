@@ -8,7 +8,8 @@ from trl_forking.rewards.comparison.tokens import tokenize
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "a_1", "f(2)", r"\angle ABC", r"\text{area of the square}", r"\text{third term}", "|AB|", "P(A)"]
+    "text",
+    ["x", "a_1", "f(2)", r"\angle ABC", r"\text{area of the square}", r"\text{third term}", "|AB|", "P(A)", "y(0)"],
 )
 def test_names(text):
     assert read_name(tokenize(text)) is not None

@@ -255,6 +255,7 @@ def test_a_set_of_sets_is_no_set():
 
 def test_an_approximate_value_must_be_right_in_its_last_digit():
     assert is_right(r"\sqrt{3}", r"\sqrt{3} \approx 1.732") and is_right(r"\sqrt{3}", r"\sqrt{3} \approx 1.73")
+    assert is_right(r"\frac{2}{3}", r"\frac{2}{3} \approx 0.66") and not is_right(r"\sqrt{2}", r"\sqrt{2} \approx 1.5")
     assert not is_right(r"\sqrt{3}", r"\sqrt{3} \approx 1.742") and not is_right(r"\sqrt{3}", r"\sqrt{3} \approx 88\%")
 
 

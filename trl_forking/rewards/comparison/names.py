@@ -108,5 +108,6 @@ def _names_another_value(words: Sequence[str]) -> bool:
 
 
 def _takes_arguments(function: Token, rest: Sequence[Token]) -> bool:
-    """Say whether a bracket behind a letter holds arguments. Behind `x` it holds a factor."""
-    return is_wordlike(function) and (function.text not in ("x", "y", "z") or rest[:1] == [])
+    """Say whether a bracket behind a letter holds arguments. Behind `x` it holds a factor, except in `x(0)`."""
+    is_number = len(rest) > 1 and rest[0].kind == "number" and rest[1].text == ")"
+    return is_wordlike(function) and (function.text not in ("x", "y", "z") or rest[:1] == [] or is_number)

@@ -214,15 +214,17 @@ def _read_approximation(tokens: Sequence[Token], place: int, read_inner: ReadInn
 
 
 def _is_close(exact: Kind, value: Kind) -> bool:
-    """Say whether a value is the rounded one of another. A decimal must be right in its last digit."""
+    """Say whether a value is the rounded one of another. A decimal must be rounded, or cut off, at its last digit."""
     node = _get_number(value)
     if not isinstance(exact, Value) or node is None:
         return True
     first, second, literal = estimate(exact.node), estimate(node), get_literal(node)
     if first is None or second is None:
         return False
-    last = None if literal is None else literal.last
-    return abs(first - second) <= (0.05 * abs(first) if last is None else 1.01 * float(last))
+    if literal is None or literal.last is None:
+        return abs(first - second) <= 0.05 * abs(first)
+    is_cut_off = abs(second) < abs(first) and first * second > 0
+    return abs(first - second) <= (1.0 if is_cut_off else 0.501) * float(literal.last)
 
 
 def _get_number(kind: Kind) -> Node | None:
