@@ -103,7 +103,7 @@ def test_the_learning_curve_of_dynamic_sampling_is_that_of_all_answers():
         ({"zero": 0.97, "reward": 0.01}, "all fail", "easier prompts"),
         ({"zero": 0.97, "reward": 0.99}, "all succeed", "harder prompts"),
         ({"zero": 1.0, "reward": 0.5}, "many", "dynamic_sampling=True"),
-        ({"forking/zero_variance_groups": 0.7, "zero": 0.0}, "many", "medium difficulty: dynamic_sampling replaced"),
+        ({"forking/zero_variance_groups": 0.7, "zero": 0.0}, "many", "medium difficulty: each replaced group costs"),
     ],
 )
 def test_groups(columns, verdict, advice):

@@ -145,10 +145,10 @@ def judge_groups(history: RunHistory) -> Finding | None:
     if found is None or reward is None or found[1] < MANY_ZERO_VARIANCE:
         return None
     share, evidence = found[1], {"first_third": found[0], "last_third": found[1], "reward": reward[1]}
-    sentence = (
-        f"In the last third of the steps {format_percent(share, digits=2)} of the groups had equal rewards, so training "
-        "learned nothing from them"
-    )
+    is_dynamic = history.settings.get("dynamic_sampling") or history.get("forking/zero_variance_groups")
+    groups = f"{format_percent(share, digits=2)} of the groups{' of a first round' if is_dynamic else ''}"
+    effect = "and dynamic sampling replaced them" if is_dynamic else "so training learned nothing from them"
+    sentence = f"In the last third of the steps {groups} had equal rewards, {effect}"
     rewards = history.get(*REWARDS)
     lowest, highest = min(rewards), max(rewards)
     if share >= NEARLY_ALL and reward[1] - lowest <= 0.02 and lowest <= 0.02:
@@ -164,8 +164,8 @@ def judge_groups(history: RunHistory) -> Finding | None:
         return Finding(
             "groups", "all succeed", f"{sentence}: nearly all of them got the highest reward.", remedy, evidence
         )
-    if history.settings.get("dynamic_sampling") or history.get("forking/zero_variance_groups"):
-        remedy = "Choose prompts of medium difficulty: dynamic_sampling replaced these groups, and each of them cost its generation."
+    if is_dynamic:
+        remedy = "Choose prompts of medium difficulty: each replaced group costs its generation."
     else:
         remedy = "Set dynamic_sampling=True, raise num_generations, or choose prompts of medium difficulty."
     return Finding("groups", "many", f"{sentence}.", remedy, evidence)
