@@ -112,8 +112,12 @@ def judge_reward(history: RunHistory) -> Finding | None:
     first, last = (math.fsum(part) / len(part) for part in split_thirds(values))
     evidence = {"first_third": first, "last_third": last, "steps": len(values)}
     if len(values) < FEWEST_STEPS:
-        steps = "1 step" if len(values) == 1 else f"{len(values)} steps"
-        sentence = f"The run has {steps} with a reward, too few to say whether it learned (mean reward {last:.2f})."
+        change = f"went from {values[0]:.2f} at the first step to {values[-1]:.2f} at the last"
+        sentence = (
+            f"The mean reward {change}: {len(values)} steps are too few to say whether the run learned."
+            if len(values) > 1
+            else f"The mean reward was {last:.2f}: one step is too few to say whether the run learned."
+        )
         return Finding(
             "reward", "too short", sentence, f"Train at least {FEWEST_STEPS} steps to get a verdict.", evidence
         )
