@@ -119,7 +119,7 @@ def estimate_seed_difference(
     >>> rows = [[0.1, 0.3, 0.2, 0.0, 0.4, 0.2, 0.1], [0.2, 0.2, 0.3, 0.1, 0.3, 0.3, 0.0]]
     >>> difference = estimate_seed_difference(rows)
     >>> round(difference.mean, 3), round(difference.low, 3), round(difference.high, 3), difference.is_noise
-    (0.193, 0.087, 0.299, False)
+    (0.193, 0.063, 0.322, False)
     ```
     """
     if len({len(row) for row in differences}) != 1:

@@ -55,7 +55,7 @@ def find_needed_seeds(difference: SeedDifference) -> int | None:
     ```python
     >>> from trl_forking.evaluation.comparison import SeedDifference, Spread
     >>> find_needed_seeds(SeedDifference(0.02, -0.03, 0.07, 3, 500, 300, Spread(0.001, 0.02, 0.03)))
-    99
+    100
     ```
     """
     if difference.num_seeds < 2 or difference.num_problems < 2:
