@@ -40,6 +40,10 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         sparse_update (`bool`, *optional*, defaults to `True`):
             Whether to leave dropped tokens out of the forward and backward pass where the gradient stays the same.
             Otherwise all tokens are computed, and a message says why.
+        entropy_from_generation (`bool`, *optional*, defaults to `True`):
+            Whether to take the entropies of a rollout while Transformers samples it, so that no scoring pass is needed.
+            Rollouts of several turns, of vLLM, of continuous batching and of a `rollout_func`, and models with dropout
+            have a scoring pass in any case.
         log_entropy (`bool`, *optional*, defaults to `False`):
             Whether to write tokens, their entropies and kept flags into the table of logged completions. It needs
             `log_completions=True`.
@@ -107,6 +111,13 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     sparse_update: bool = field(
         default=True,
         metadata={"help": "Whether to leave dropped tokens out of the forward and backward pass where that is exact."},
+    )
+    entropy_from_generation: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether to take the entropies of a rollout while Transformers samples it, so that no scoring pass "
+            "is needed."
+        },
     )
     log_entropy: bool = field(
         default=False,

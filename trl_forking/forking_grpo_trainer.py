@@ -174,21 +174,34 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
         informative = groups.repeat_interleave(len(rollout.rewards_per_func) // len(groups))  # of all ranks' answers
         batch["advantages"] = batch["advantages"] * informative.to(batch["row_ids"].device)[batch["row_ids"]]
 
-    def _select_in_rollout(self, rollout: Rollout, entropies: torch.Tensor | None) -> None:
-        """Select the kept tokens of a rollout where its scope allows, and show it to whoever asked to see it."""
-        args, batch = self.args, rollout.batch
+    @property
+    def _rollout_callbacks(self) -> list[RolloutCallback]:
         callbacks = [call for call in self.callback_handler.callbacks if isinstance(call, RolloutCallback)]
-        callbacks = callbacks if self.model.training else []
-        selects_later = args.drops_tokens and args.selection_scope == "micro_batch"
-        shows_all = bool(args.log_entropy or callbacks)
-        if not shows_all and (selects_later or not args.drops_tokens):
+        return callbacks if self.model.training else []
+
+    @property
+    def _selects_later(self) -> bool:
+        return self.args.drops_tokens and self.args.selection_scope == "micro_batch"
+
+    @property
+    def uses_entropies(self) -> bool:
+        """Whether the entropies of a whole rollout are needed, before it is trained."""
+        selects = self.args.drops_tokens and not self._selects_later
+        return bool(selects or self.args.log_entropy or self._rollout_callbacks)
+
+    def _select_in_rollout(self, rollout: Rollout, seen: torch.Tensor | None) -> None:
+        """Select the kept tokens of a rollout where its scope allows, and show it to whoever asked to see it."""
+        if not self.uses_entropies:
             return
+        args, batch, callbacks = self.args, rollout.batch, self._rollout_callbacks
+        entropies = batch.get("entropies") if seen is None else seen
         if entropies is None:
             # The counted tokens are all that has to be known, unless all tokens are shown.
+            shows_all = bool(args.log_entropy or callbacks)
             only = self.selector.find_counted(batch) if self._is_sparse and not shows_all else None
             entropies = self.score_rollout(batch, only)
         batch["entropies"] = entropies
-        if not selects_later:
+        if not self._selects_later:
             self._select(batch, round_entropies(entropies)).write_to(batch)
         if args.log_entropy:
             self._log_entropies(batch)

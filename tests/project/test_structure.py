@@ -29,7 +29,7 @@ MAY_IMPORT = {
         "data": "writing rewards run",
         "decoding": "selection run",
         "update": "forking_grpo_config run",
-        "rollout": "forking_grpo_config run update",
+        "rollout": "selection forking_grpo_config run update",
         "card": "writing settings verdict forking_grpo_config run",
         "hub": "run card",
         "analysis": "selection writing run data decoding update rollout card",

@@ -1,5 +1,6 @@
 """Dynamic sampling in the trainer: rounds are recorded, and the filled batch is played back to TRL as one rollout."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,13 +12,14 @@ from .dynamic_sampling import DynamicSampler, FilledRollout
 from .generated_tokens import GeneratedTokensMixin
 from .groups import find_informative_groups
 from .prompt_stream import PromptStreamCallback, ResumableSampler
+from .sampled_entropies import SampledEntropiesMixin
 from .tape import Answer, RolloutTape
 
 
 logger = get_logger(__name__)
 
 
-class DynamicSamplingMixin(ScoringMixin, GeneratedTokensMixin):
+class DynamicSamplingMixin(ScoringMixin, SampledEntropiesMixin, GeneratedTokensMixin):
     """Makes rollouts as [`~trl.GRPOTrainer`] does, and with `dynamic_sampling=True` of informative groups."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -51,6 +53,9 @@ class DynamicSamplingMixin(ScoringMixin, GeneratedTokensMixin):
         num_rows = len(batch["completion_ids"])
         first_row = self.accelerator.process_index * num_rows
         batch["row_ids"] = torch.arange(first_row, first_row + num_rows, device=batch["completion_ids"].device)
+        entropies = self.join_entropies(heard.entropies, batch["completion_ids"])
+        if entropies is not None:
+            batch["entropies"] = entropies
         return Rollout(batch, inputs, heard.rewards_per_func)
 
     def _fill_rollout(self, sampler: DynamicSampler) -> FilledRollout:
@@ -87,7 +92,7 @@ class DynamicSamplingMixin(ScoringMixin, GeneratedTokensMixin):
         )
 
     def _generate(self, prompts):
-        return self._tape.generate(prompts, super()._generate)
+        return self._tape.generate(prompts, partial(self.generate_with_entropies, super()._generate))
 
     def _calculate_rewards(self, inputs, *args):
         calculate = super()._calculate_rewards
