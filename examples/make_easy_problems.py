@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = []
+# ///
 """
 Write easy sums, differences, products and word problems to a JSON-lines file, for `trl-forking evaluate`.
 
