@@ -145,6 +145,8 @@ def write_numbers(tokens: Sequence[Token], words: Sequence[str]) -> list[Token]:
     '21 or \\frac{2}{3}'
     ```
     """
+    if not any(words):
+        return list(tokens)
     written: list[Token] = []
     place = 0
     while place < len(tokens):

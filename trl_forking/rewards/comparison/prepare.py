@@ -272,6 +272,8 @@ def _mark_approximation(tokens: list[Token]) -> list[Token]:
 
 def _read_relations(tokens: list[Token]) -> list[Token]:
     words = get_words(tokens)
+    if not any(words):
+        return tokens
     for phrase, relation in _RELATIONS_AFTER.items():
         if len(words) > len(phrase) and tuple(words[-len(phrase) :]) == phrase:
             return [_make_relation(relation), *tokens[: -len(phrase)]]
