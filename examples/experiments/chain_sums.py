@@ -69,7 +69,8 @@ def draw_chain_sums(count: int, num_terms: tuple[int, int], held_out: bool, seed
     Returns:
         `list[ChainSum]`: problems that occur in one of the two halves alone.
     """
-    random, found = Random(seed), {}
+    random = Random(seed)
+    found: dict[str, ChainSum] = {}
     while len(found) < count:
         size = random.randint(*num_terms)
         terms = [random.randint(1, 9), *(random.choice((-1, 1)) * random.randint(1, 9) for _ in range(size - 1))]

@@ -56,9 +56,12 @@ def plot_rewards(
                 continue
             mean, error = smooth_rewards(runs[name])
             parts = (seconds or {}).get(name)
-            if whole is not None and parts is None:
+            if whole is None:
+                scale = 1.0
+            elif parts is None:
                 continue
-            scale = 1.0 if whole is None else sum(parts.values()) if whole else parts["update"]
+            else:
+                scale = sum(parts.values()) if whole else parts["update"]
             places = [scale * (step + 1) for step in range(len(mean))]
             axes.plot(places, mean, line, color=color, label=title)
             axes.fill_between(places, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
