@@ -255,9 +255,15 @@ def _load_rows(problem_set: ProblemSet, revision: str, load: Callable[..., Any])
 
 def _explain_failure(problem_set: ProblemSet, error: Exception) -> UserError:
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    place = f"{problem_set.name}: {problem_set.dataset}"
+    if isinstance(error, ValueError):  # `datasets` says so of a configuration or a split that is not there
+        part = "" if problem_set.config is None else f"configuration {problem_set.config} and "
+        return UserError(
+            f"{place} is not what this version expects, with {part}split {problem_set.split} ({cause}). Give the problems as a "
+            "file to --data."
+        )
     return UserError(
-        f"{problem_set.name}: {problem_set.dataset} could not be loaded ({cause}). Check the network, or give a file "
-        "of the problems to --data."
+        f"{place} could not be loaded ({cause}). Check the network, or give a file of the problems to --data."
     )
 
 
