@@ -31,6 +31,7 @@ from .run.model_parts import has_dropout
 from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
 from .selection.metrics import correct_clip_ratios
+from .run.score_check import check_scores
 from .selection.token_selector import Selection, TokenSelector, get_loss_mask
 from .selection.tokens import round_entropies
 from .update.scoring import ScoringRequest
@@ -134,6 +135,7 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
             logger.warning(f"All tokens are computed, because {obstacle}.")
 
     def _check_inputs(self, *args, **kwargs) -> None:
+        check_scores(self)
         """Check what can be checked before the model is loaded."""
         passed = inspect.signature(GRPOTrainer.__init__).bind(self, *args, **kwargs).arguments
         if not isinstance(passed["args"], ForkingGRPOConfig):

@@ -19,6 +19,9 @@ from .model_parts import find_backbone, get_causal_model
 
 
 _QUESTION_COLUMNS = ("question", "problem", "query", "instruction", "input", "text", "messages")
+REMEDY = "pass a causal language model whose logits are its output embedding times its last hidden state, as of Llama or Qwen"
+"""What to do about a model that TRL's fused LM head cannot score."""
+
 
 
 def check_prompt_column(dataset: object, name: str) -> None:
@@ -151,7 +154,7 @@ def check_fused_head(model: PreTrainedModel) -> None:
             Model to train.
 
     Raises:
-        `ValueError`: if the model has no backbone apart from itself, no output embedding or an adapter on it, or this
+        `ValueError`: if the model is an encoder-decoder, has no backbone apart from itself, no output embedding or an adapter on it, or this
             TRL's head cannot run on this machine; the message names which.
 
     Example:
@@ -168,12 +171,15 @@ def check_fused_head(model: PreTrainedModel) -> None:
             f"The fused LM head of TRL {trl.__version__} runs on Triton only, which is not installed: pip install "
             "'trl>=1.16'."
         )
-    remedy = "pass a causal language model such as the ones AutoModelForCausalLM loads"
+    if causal_model.config.is_encoder_decoder:
+        raise ValueError(
+            f"{name} is an encoder-decoder, and TRL scores prompt and answer as one row of tokens of a decoder: {REMEDY}."
+        )
     if find_backbone(causal_model) is causal_model:
-        raise ValueError(f"{name} has no backbone of its own for TRL's fused LM head to run: {remedy}.")
+        raise ValueError(f"{name} has no backbone of its own for TRL's fused LM head to run: {REMEDY}.")
     embeddings = causal_model.get_output_embeddings()
     if getattr(embeddings, "weight", None) is None:
-        raise ValueError(f"{name} has no output embedding for TRL's fused LM head to score with: {remedy}.")
+        raise ValueError(f"{name} has no output embedding for TRL's fused LM head to score with: {REMEDY}.")
     if hasattr(embeddings, "base_layer"):  # TRL looks for it in a PeftModel only
         raise ValueError(
             f"The adapter on the output embedding (lm_head) of {name} is left out by TRL's fused LM head, which reads "

@@ -38,6 +38,7 @@ class ForkingTrainer(Protocol):
     reward_funcs: list[Any]
     reward_weights: Any
     shuffle_dataset: bool
+    temperature: float
     _buffered_inputs: list[dict[str, Any]] | None
     _environment_pool: dict[str, list[Any]]
     _logs: dict[str, Any]
@@ -63,6 +64,9 @@ class ForkingTrainer(Protocol):
         """Whether this is the main process."""
 
     @property
+    def add_callback(self, callback: Any) -> None:
+        """Add a callback."""
+
     def metric_means(self) -> MetricMeans:
         """Numbers for the next log entry."""
 
