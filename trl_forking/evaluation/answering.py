@@ -97,7 +97,7 @@ def answer_problems(
     """
     if not rows:
         raise ValueError("There are no problems to answer.")
-    prompts = [encode_prompt(row["prompt"], engine.tokenizer) for row in rows]
+    prompts = encode_prompts([row["prompt"] for row in rows], engine.tokenizer)
     _check_prompts([ids for _, ids in prompts], engine.settings.max_completion_length, context_length)
     settings = {
         **(description or {}),
@@ -118,6 +118,45 @@ def answer_problems(
     shards = [order[start : start + shard_size] for start in range(0, len(order), shard_size)]
     _write_missing(engine, verifier, rows, prompts, shards, Path(folder), seed, disable_tqdm)
     return Path(folder)
+
+
+def encode_prompts(prompts: Sequence[Any], tokenizer: Any) -> list[tuple[str, list[int]]]:
+    """
+    Encode the prompts of problems.
+
+    Args:
+        prompts (`Sequence`):
+            Texts, or chats for the chat template.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+
+    Returns:
+        `list[tuple[str, list[int]]]`: the text and the tokens of each.
+
+    Raises:
+        [`UserError`]: if the tokenizer or its template cannot encode one of them, such as a tokenizer of few words.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> from trl_forking.evaluation.answering import encode_prompts
+    >>> encode_prompts(["Prove it."], load_countdown_tokenizer())
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: Problem 1 cannot be encoded by the tokenizer of the model ...
+    ```
+    """
+    encoded = []
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            encoded.append(encode_prompt(prompt, tokenizer))
+        except Exception as error:  # tokenizers raise bare exceptions, and templates errors of their own
+            cause = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"Problem {number} cannot be encoded by the tokenizer of the model ({cause}): give other problems, another model or "
+                "another --prompt_template."
+            ) from error
+    return encoded
 
 
 def _check_prompts(prompts: Sequence[Sequence[int]], max_completion_length: int, context_length: int | None) -> None:

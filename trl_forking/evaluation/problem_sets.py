@@ -330,7 +330,7 @@ def select_problems(rows: Sequence[dict[str, Any]], can_judge: Callable[[dict[st
 
     Args:
         rows (`Sequence[dict]`):
-            Problems with `key`, `question` and `solution`.
+            Problems with `key`, `question` and `solution`, and `row`, the number in their file, where they have one.
         can_judge (`Callable[[dict], bool]`):
             Whether the verifier can read the right answer of a problem.
         name (`str`):
@@ -353,7 +353,8 @@ def select_problems(rows: Sequence[dict[str, Any]], can_judge: Callable[[dict[st
     """
     kept, twice, silent, unread = [], [], [], []
     keys: set[str] = set()
-    for number, row in enumerate(rows, start=1):
+    for place, row in enumerate(rows, start=1):
+        number = row.get("row", place)  # in the file, from which other rows may be left out already
         if row.get("solution") in (None, ""):
             silent.append(number)
         elif row["key"] in keys:
