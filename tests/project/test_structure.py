@@ -28,7 +28,7 @@ MAY_IMPORT = {
         "run": "selection writing settings forking_grpo_config",
         "data": "writing rewards run",
         "decoding": "selection run",
-        "update": "forking_grpo_config run",
+        "update": "selection forking_grpo_config run",
         "rollout": "selection forking_grpo_config run update",
         "card": "writing settings verdict forking_grpo_config run",
         "hub": "run card",
