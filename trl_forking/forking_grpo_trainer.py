@@ -30,8 +30,8 @@ from .run.model_fixes import keep_4_bit_weights, make_bias_finite
 from .run.model_parts import has_dropout
 from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
-from .selection.metrics import correct_clip_ratios
 from .run.score_check import check_scores
+from .selection.metrics import correct_clip_ratios
 from .selection.token_selector import Selection, TokenSelector, get_loss_mask
 from .selection.tokens import round_entropies
 from .update.micro_batch_facts import MicroBatchFacts, weigh_metric, weigh_newest
@@ -127,6 +127,7 @@ class ForkingGRPOTrainer(
             check_dataset_lengths(self.train_dataset, self._tokenizer, args, self.model.config)
         make_bias_finite(self.model)
         keep_4_bit_weights(self.model)
+        check_scores(self)
         self.add_callback(CompletionsWriter(self))
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
         self.selector = TokenSelector(args, self._reduce)
@@ -141,7 +142,6 @@ class ForkingGRPOTrainer(
             logger.warning(f"All tokens are computed, because {obstacle}.")
 
     def _check_inputs(self, *args, **kwargs) -> None:
-        check_scores(self)
         """Check what can be checked before the model is loaded."""
         passed = inspect.signature(GRPOTrainer.__init__).bind(self, *args, **kwargs).arguments
         if not isinstance(passed["args"], ForkingGRPOConfig):
