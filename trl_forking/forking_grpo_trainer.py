@@ -26,25 +26,24 @@ from .run.checks import (
 )
 from .run.completions_table import CompletionsWriter, build_entropy_columns
 from .run.lengths import check_dataset_lengths
+from .run.live_settings import LiveSettingsMixin
 from .run.model_fixes import keep_4_bit_weights, make_bias_finite
 from .run.model_parts import has_dropout
 from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
-from .run.score_check import check_scores
 from .selection.metrics import correct_clip_ratios
+from .run.score_check import check_scores
 from .selection.token_selector import Selection, TokenSelector, get_loss_mask
 from .selection.tokens import round_entropies
-from .update.micro_batch_facts import MicroBatchFacts, weigh_metric, weigh_newest
-from .update.micro_batch_mixin import MicroBatchMixin
 from .update.scoring import ScoringRequest
-from .update.sparse_update import find_obstacle, find_prompt_learning
+from .update.sparse_update import find_obstacle
 
 
 logger = get_logger(__name__)
 
 
 class ForkingGRPOTrainer(
-    CardMixin, ResumeMixin, PushMixin, EvaluationMixin, MicroBatchMixin, DynamicSamplingMixin, RewardCheckMixin
+    CardMixin, ResumeMixin, PushMixin, EvaluationMixin, DynamicSamplingMixin, RewardCheckMixin, LiveSettingsMixin
 ):
     r"""
     Trainer for GRPO on the tokens where the reasoning forks, from
@@ -130,14 +129,18 @@ class ForkingGRPOTrainer(
         check_scores(self)
         self.add_callback(CompletionsWriter(self))
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
-        self.selector = TokenSelector(args, self._reduce)
-        obstacle = find_obstacle(args, self.model, self.aux_loss_enabled)
-        wants_sparse = args.sparse_update and args.drops_tokens
-        self._is_sparse = wants_sparse and obstacle is None
-        self.leaves_out_padding = args.sparse_update and find_prompt_learning(self.model) is None
-        self.rollout_settings = args
+        self.selector = TokenSelector(self.rollout_settings, self._reduce)
         for text in find_idle_settings(args):
             logger.warning(text)
+        self.apply_settings()
+
+    def apply_settings(self) -> None:
+        """Choose which tokens are kept and computed, by the settings of the rollout under way."""
+        super().apply_settings()
+        settings = self.selector.settings = self.rollout_settings
+        obstacle = find_obstacle(settings, self.model, self.aux_loss_enabled)
+        wants_sparse = settings.sparse_update and settings.drops_tokens
+        self._is_sparse = wants_sparse and obstacle is None
         if wants_sparse and obstacle is not None:
             logger.warning(f"All tokens are computed, because {obstacle}.")
 
@@ -163,6 +166,8 @@ class ForkingGRPOTrainer(
 
     def _generate_and_score_completions(self, inputs):
         """Make a rollout batch as TRL does, and add entropies and kept tokens to it."""
+        if self.model.training or self.is_rollout_trained:  # an evaluation amid a rollout has the settings of that
+            self.take_settings()
         seen: list[torch.Tensor] = []
         # Where TRL scores the rollout itself, the entropies of its pass are used. There are two exceptions. With a KL
         # term that pass may be the reference model's. With dropout it would keep other tokens than the policy would
@@ -171,7 +176,7 @@ class ForkingGRPOTrainer(
         note = (lambda _, entropies: seen.append(entropies)) if takes_seen else None
         with self.request_scores(ScoringRequest(receive=note)):
             rollout = self.make_rollout(inputs)
-        if self.args.drops_tokens or self.args.dynamic_sampling:
+        if self.rollout_settings.drops_tokens or self.args.dynamic_sampling:
             self._silence_rounding(rollout)
         self._select_in_rollout(rollout, seen[0] if seen else None)
         return rollout.batch
@@ -189,13 +194,13 @@ class ForkingGRPOTrainer(
 
     @property
     def _selects_later(self) -> bool:
-        return self.args.drops_tokens and self.args.selection_scope == "micro_batch"
+        return self.rollout_settings.drops_tokens and self.rollout_settings.selection_scope == "micro_batch"
 
     @property
     def uses_entropies(self) -> bool:
         """Whether the entropies of a whole rollout are needed, before it is trained."""
-        selects = self.args.drops_tokens and not self._selects_later
-        return bool(selects or self.args.log_entropy or self._rollout_callbacks)
+        selects = self.rollout_settings.drops_tokens and not self._selects_later
+        return bool(selects or self.rollout_settings.log_entropy or self._rollout_callbacks)
 
     def _select_in_rollout(self, rollout: Rollout, seen: torch.Tensor | None) -> None:
         """Select the kept tokens of a rollout where its scope allows, and show it to whoever asked to see it."""
@@ -205,13 +210,13 @@ class ForkingGRPOTrainer(
         entropies = batch.get("entropies") if seen is None else seen
         if entropies is None:
             # The counted tokens are all that has to be known, unless all tokens are shown.
-            shows_all = bool(args.log_entropy or callbacks)
+            shows_all = bool(self.rollout_settings.log_entropy or callbacks)
             only = self.selector.find_counted(batch) if self._is_sparse and not shows_all else None
             entropies = self.score_rollout(batch, only)
         batch["entropies"] = entropies
         if not self._selects_later:
             self._select(batch, round_entropies(entropies)).write_to(batch)
-        if args.log_entropy:
+        if self.rollout_settings.log_entropy:
             self._log_entropies(batch)
         for callback in callbacks:
             callback.on_rollout(args, self.state, self.control, rollout=rollout)
@@ -229,7 +234,7 @@ class ForkingGRPOTrainer(
                 f"Step {step}: no token counts, because the advantage of every answer is zero or the answer is masked. "
                 "The step trains on nothing and training goes on."
             )
-        if self.args.drops_tokens:
+        if self.rollout_settings.drops_tokens:
             vocabulary_size = max(len(self._tokenizer), self.model.config.get_text_config().vocab_size)
             self.selector.count(batch["completion_ids"], selection, vocabulary_size)
         return selection
@@ -257,30 +262,29 @@ class ForkingGRPOTrainer(
         only = selection.kept if selection is not None and self._is_sparse else None
         with self.request_scores(ScoringRequest(only=only, receive=receive)):
             loss = super()._compute_loss(model, inputs)
-        facts = MicroBatchFacts.read_from(inputs)  # an evaluation has none
         per_token_logps, entropies = scores
-        entropies = inputs["entropies"] if self._is_sparse else entropies
-        self._log_loss(inputs, cast(Selection, selection), per_token_logps, entropies, mask, facts)
-        return loss if facts is None else loss * facts.loss_scale
+        self._log_loss(
+            inputs,
+            cast(Selection, selection),
+            per_token_logps,
+            inputs["entropies"] if self._is_sparse else entropies,
+            mask,
+        )
+        return loss
 
     # Records -------------------------------------------------------------------------------------------------------------
 
-    def _log_loss(self, inputs, selection: Selection, per_token_logps, entropies, mask, facts) -> None:
+    def _log_loss(self, inputs, selection: Selection, per_token_logps, entropies, mask) -> None:
         of_loss = self.selector.compute_loss_metrics(inputs, selection, per_token_logps, entropies, mask)
-        metrics = self._metrics["train" if self.model.training else "eval"]
         for name, value in selection.metrics.items():
             self.metric_means.add(name, value)
-        clip_fraction = of_loss.clip_fraction  # NaN in a micro-batch without kept tokens, and left out of the averages
-        if self.args.drops_tokens:
+        # A micro-batch without such tokens has no share and no mean; NaN is left out of the averages.
+        self.metric_means.add("clip_fraction", of_loss.clip_fraction)
+        if self.rollout_settings.drops_tokens:
+            metrics = self._metrics["train" if self.model.training else "eval"]
             metrics["entropy"][-1] = of_loss.entropy
             is_narrowed = self.importance_sampling_level == "sequence"
             correct_clip_ratios(metrics, 1.0 if is_narrowed else of_loss.tokens_per_kept)
-        if facts is not None:
-            weigh_newest(metrics, facts, self.args.drops_tokens, self.importance_sampling_level)
-            clip_fraction = weigh_metric(clip_fraction, facts.kept_weight)
-            self.metric_means.add("padding_share", facts.padding_share)
-            self.metric_means.add("rank_imbalance", facts.rank_imbalance)
-        self.metric_means.add("clip_fraction", clip_fraction)
 
     def _log_entropies(self, batch: dict[str, Any]) -> None:
         """Add columns to the table of logged completions."""

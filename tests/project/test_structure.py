@@ -30,7 +30,7 @@ MAY_IMPORT = {
         "decoding": "selection run",
         "update": "selection forking_grpo_config run",
         "rollout": "selection forking_grpo_config run update",
-        "card": "writing settings verdict forking_grpo_config run",
+        "card": "selection writing settings verdict forking_grpo_config run",
         "hub": "run card",
         "analysis": "selection writing run data decoding update rollout card",
         "evaluation": "writing rewards settings run data decoding card analysis",

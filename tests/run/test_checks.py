@@ -1,11 +1,11 @@
 import pytest
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from transformers import Qwen3Config, Qwen3Model, Qwen3PreTrainedModel
 from trl import GRPOConfig
 
 from helpers.tiny import build_dataset, build_model, build_tokenizer, build_trainer, reward_fixed
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
-from trl_forking.run.checks import check_fused_head, check_prompt_column
+from trl_forking.run.checks import check_fused_head, check_num_prompts, check_prompt_column
 
 
 DATASET = Dataset.from_dict({"prompt": ["a", "b", "c"], "solution": ["1", "2", "3"]})
@@ -20,6 +20,53 @@ def test_dataset_without_prompt(columns, likely):
         check_prompt_column(dataset, "train_dataset")
     with pytest.raises(ValueError, match="^eval_dataset\\['hard'\\] has no column 'prompt'"):
         check_prompt_column({"easy": DATASET, "hard": dataset}, "eval_dataset")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (
+            DatasetDict(train=DATASET, test=DATASET),
+            r"DatasetDict with the splits 'train', 'test', .*pass dataset\['train'\]",
+        ),
+        (DatasetDict(validation=DATASET), r"DatasetDict with the splits 'validation', .*pass dataset\['validation'\]"),
+        (
+            IterableDatasetDict(train=DATASET.to_iterable_dataset()),
+            r"IterableDatasetDict with .*pass dataset\['train'\]",
+        ),
+        ({"train": DATASET}, r"is a dict with the splits 'train', .*pass dataset\['train'\]"),
+        ({}, r"is a dict with the splits \(none\)"),
+        (
+            "openai/gsm8k",
+            r"is the text 'openai/gsm8k', not a dataset: pass load_dataset\('openai/gsm8k', split='train'\)",
+        ),
+    ],
+    ids=["splits", "other name", "streams", "dict", "empty", "name"],
+)
+def test_several_splits_are_no_dataset(tmp_path, dataset, message):
+    """A dictionary of one split would have "1 rows"."""
+    args = ForkingGRPOConfig(str(tmp_path), use_cpu=True, report_to="none")
+    with pytest.raises(ValueError, match=f"^train_dataset .*{message}") as error:
+        ForkingGRPOTrainer("no/such-model", reward_fixed, args, dataset)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="^train_dataset "):
+        check_num_prompts(dataset, args)
+
+
+@pytest.mark.parametrize(
+    ("settings", "least"), [({}, 1.0), ({"gradient_accumulation_steps": 4}, 0.5), ({"num_iterations": 2}, 1)]
+)
+def test_too_few_prompts_for_one_step_of_dynamic_sampling(tmp_path, settings, least):
+    """16 prompts, of which a step takes 16 or 8."""
+    settings = {"max_steps": -1, "dynamic_sampling": True} | settings
+    with pytest.raises(ValueError) as error:
+        build_trainer(str(tmp_path), num_train_epochs=least / 2, **settings)
+    assert f"num_train_epochs={least / 2:g} of 16 rows are {int(8 * least)} prompts, and one step" in str(error.value)
+    assert f"set num_train_epochs to at least {least:g}, or set max_steps." in str(error.value)
+    build_trainer(str(tmp_path), num_train_epochs=least / 2, **(settings | {"max_steps": 1}))
+    trainer = build_trainer(str(tmp_path), num_train_epochs=least, **settings)
+    trainer.train()
+    assert trainer.state.global_step == 1 if settings.get("num_iterations", 1) == 1 else trainer.state.global_step > 0
 
 
 def test_streamed_dataset_without_prompt():

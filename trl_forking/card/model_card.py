@@ -112,7 +112,7 @@ def rebuild_card(folder: str | Path, evaluation_files: Iterable[str | Path] = ()
     ```
     """
     folder = Path(folder)
-    run = read_record(folder)
+    run = read_record(folder, is_whole=True)
     _adopt_evaluation_files(folder, evaluation_files)
     results = [*read_evaluation_results(find_evaluation_files(folder)), *build_logged_results(run)]
     config = read_config(folder)

@@ -1,6 +1,7 @@
 """Checks of what a user passes to the trainer, made before a model is loaded or a token generated."""
 
 import difflib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,8 @@ def check_prompt_column(dataset: object, name: str) -> None:
             Argument that it was passed as, for the message.
 
     Raises:
-        `ValueError`: if there is no column `prompt`; the message names the columns and the likely one.
+        `ValueError`: if there is no column `prompt`, or the training is to draw from several splits; the message names the
+            columns and the likely one.
 
     Example:
     ```python
@@ -43,6 +45,8 @@ def check_prompt_column(dataset: object, name: str) -> None:
     >>> check_prompt_column(Dataset.from_dict({"prompt": ["1 + 1 ="]}), "train_dataset")
     ```
     """
+    if name == "train_dataset":
+        _check_is_one_dataset(dataset)
     if isinstance(dataset, dict):
         for key, part in dataset.items():
             check_prompt_column(part, f"{name}[{key!r}]")
@@ -61,6 +65,20 @@ def check_prompt_column(dataset: object, name: str) -> None:
     )
 
 
+def _check_is_one_dataset(dataset: object) -> None:
+    if isinstance(dataset, dict):
+        splits = ", ".join(map(repr, dataset))
+        first = "train" if "train" in dataset else next(iter(dataset), "train")
+        raise ValueError(
+            f"train_dataset is a {type(dataset).__name__} with the splits {splits or '(none)'}, and TRL trains on one "
+            f"dataset: pass dataset[{first!r}]."
+        )
+    if isinstance(dataset, str):
+        raise ValueError(
+            f"train_dataset is the text {dataset!r}, not a dataset: pass load_dataset({dataset!r}, split='train')."
+        )
+
+
 def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
     """
     Check that a data set has prompts for a rollout, and can be drawn from where dynamic sampling asks for more.
@@ -72,7 +90,8 @@ def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
             Configuration.
 
     Raises:
-        `ValueError`: if a rollout takes more prompts than there are, or dynamic sampling is to draw from a stream.
+        `ValueError`: if a rollout takes more prompts than there are, dynamic sampling is to draw from a stream, or
+            `num_train_epochs` leaves dynamic sampling fewer prompts than one step takes.
 
     Example:
     ```python
@@ -82,6 +101,7 @@ def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
     >>> check_num_prompts(Dataset.from_dict({"prompt": ["1 + 1 ="]}), args)
     ```
     """
+    _check_is_one_dataset(dataset)
     if isinstance(dataset, IterableDataset):
         if getattr(args, "dynamic_sampling", False):
             raise ValueError(
@@ -95,6 +115,19 @@ def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
             f"train_dataset has {len(dataset)} rows, and a rollout takes {num_prompts} prompts (generation_batch_size="
             f"{args.generation_batch_size} answers / num_generations={args.num_generations}): add rows, or lower "
             "per_device_train_batch_size or steps_per_generation."
+        )
+    if getattr(args, "dynamic_sampling", False) and args.max_steps <= 0 and hasattr(dataset, "__len__"):
+        _check_num_epochs(len(dataset), num_prompts, args)
+
+
+def _check_num_epochs(num_rows: int, num_prompts: int, args: GRPOConfig) -> None:
+    rollouts = math.ceil(args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations))
+    available, needed = int(num_rows * args.num_train_epochs), num_prompts * rollouts
+    if available < needed:
+        raise ValueError(
+            f"num_train_epochs={args.num_train_epochs:g} of {num_rows} rows are {available} prompts, and one step with "
+            f"dynamic_sampling=True takes {needed}, so nothing would be trained: set num_train_epochs to at least "
+            f"{math.ceil(1000 * needed / num_rows) / 1000:g}, or set max_steps."
         )
 
 

@@ -1,6 +1,6 @@
 """What the rooms around the trainer rely on of it: a list that is checked by types here and against TRL by a test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from accelerate import Accelerator
@@ -51,11 +51,15 @@ class ForkingTrainer(Protocol):
     # Ours
     is_recorded: bool
     resumed_at: Sequence[int]
+    rollout_settings: ForkingGRPOConfig
     selector: TokenSelector
 
     @property
     def is_rollout_trained(self) -> bool:
         """Whether every step of the newest rollout is done."""
+
+    def continue_with_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take the settings of a rollout that a checkpoint has."""
 
     def _reduce(self, tensor: Any) -> Any:
         """Sum a tensor over all ranks."""
