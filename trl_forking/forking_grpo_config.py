@@ -22,7 +22,8 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
 
     Parameters:
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
-            Share of the counted tokens in the paper's set, \\( \rho \\), in (0, 1]. `1.0` is plain GRPO, bit for bit.
+            Share of the counted tokens in the paper's set, \\( \rho \\), in (0, 1]. `1.0` is plain GRPO, and with
+            `sparse_update=False` bit for bit.
         token_selection (`str`, *optional*, defaults to `"high_entropy"`):
             Which tokens are kept. `"high_entropy"`: the top \\( \rho \\) by entropy, which are the paper's forking
             tokens. `"low_entropy"`: all other tokens. `"random"`: a random set of the same size as the paper's.
@@ -38,8 +39,16 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             Whether tokens whose advantage is exactly zero compete for the budget. Training learns nothing from them,
             so by default zero-variance groups use up nothing of it.
         sparse_update (`bool`, *optional*, defaults to `True`):
-            Whether to leave dropped tokens out of the forward and backward pass where the gradient stays the same.
-            Otherwise all tokens are computed, and a message says why.
+            Whether to leave padding and dropped tokens out of the forward and backward pass where the gradient stays the
+            same. Otherwise all tokens are computed, and a message says why. `False` also turns the next two fields off:
+            the model then gets TRL's tensors, bit for bit.
+        balance_micro_batches (`bool`, *optional*, defaults to `True`):
+            Whether to deal the answers of an optimizer step to its micro-batches by length, so that little is padded
+            and no micro-batch is larger than it has to be. The gradient stays the same. Where the loss depends on the
+            split, TRL's micro-batches stay, and a message says why.
+        max_tokens_per_micro_batch (`int`, *optional*):
+            Largest number of tokens of a micro-batch, padding included, as a bound for the memory of the update. If the
+            answers do not fit, training ends with an error that says how many micro-batches would do.
         entropy_from_generation (`bool`, *optional*, defaults to `True`):
             Whether to take the entropies of a rollout while Transformers samples it, so that no scoring pass is needed.
             Rollouts of several turns, of vLLM, of continuous batching and of a `rollout_func`, and models with dropout
@@ -80,9 +89,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
 
     top_entropy_quantile: float = field(
         default=0.2,
-        metadata={
-            "help": "Share of the counted tokens in the paper's set, in (0, 1]. `1.0` is plain GRPO, bit for bit."
-        },
+        metadata={"help": "Share of the counted tokens in the paper's set, in (0, 1]. `1.0` is plain GRPO."},
     )
     token_selection: str = field(
         default="high_entropy",
@@ -110,7 +117,21 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     sparse_update: bool = field(
         default=True,
-        metadata={"help": "Whether to leave dropped tokens out of the forward and backward pass where that is exact."},
+        metadata={
+            "help": "Whether to leave padding and dropped tokens out of the forward and backward pass where that is exact. "
+            "`False` gives the model TRL's tensors, bit for bit."
+        },
+    )
+    balance_micro_batches: bool = field(
+        default=True,
+        metadata={"help": "Whether to deal the answers of an optimizer step to its micro-batches by length."},
+    )
+    max_tokens_per_micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Largest number of tokens of a micro-batch, padding included. Answers that do not fit end the training "
+            "with an error that says how many micro-batches would do."
+        },
     )
     entropy_from_generation: bool = field(
         default=True,
@@ -199,6 +220,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
                 f"dynamic_sampling_max_rounds must be a whole number of at least 1, but it is {max_rounds!r}: set it to "
                 "10, or dynamic_sampling=False for one round."
             )
+        self._check_token_limit()
         if self.token_selection == "low_entropy" and not self.drops_tokens:
             raise ValueError(
                 "token_selection='low_entropy' trains the tokens outside the top share, and with "
@@ -213,6 +235,19 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             raise ValueError(
                 "log_entropy=True writes the kept flags when the answers are logged, but selection_scope='micro_batch' "
                 "selects them later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
+            )
+
+    def _check_token_limit(self) -> None:
+        limit = self.max_tokens_per_micro_batch
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ValueError(
+                f"max_tokens_per_micro_batch must be a whole number of at least 1, but it is {limit!r}: set the most tokens "
+                "that fit into memory, such as 32768, or leave it out."
+            )
+        if limit is not None and limit <= self.max_completion_length:
+            raise ValueError(
+                f"max_tokens_per_micro_batch={limit} is too small for one prompt with an answer of max_completion_length="
+                f"{self.max_completion_length} tokens: raise it, or lower max_completion_length."
             )
 
     def _refuse_gradient_through_dropped_tokens(self) -> None:

@@ -31,19 +31,28 @@ from .run.model_fixes import keep_4_bit_weights, make_bias_finite
 from .run.model_parts import has_dropout
 from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
-from .selection.metrics import correct_clip_ratios
 from .run.score_check import check_scores
+from .selection.metrics import correct_clip_ratios
 from .selection.token_selector import Selection, TokenSelector, get_loss_mask
 from .selection.tokens import round_entropies
+from .update.micro_batch_facts import MicroBatchFacts, weigh_metric, weigh_newest
+from .update.micro_batch_mixin import MicroBatchMixin
 from .update.scoring import ScoringRequest
-from .update.sparse_update import find_obstacle
+from .update.sparse_update import find_obstacle, find_prompt_learning
 
 
 logger = get_logger(__name__)
 
 
 class ForkingGRPOTrainer(
-    CardMixin, ResumeMixin, PushMixin, EvaluationMixin, DynamicSamplingMixin, RewardCheckMixin, LiveSettingsMixin
+    CardMixin,
+    ResumeMixin,
+    PushMixin,
+    EvaluationMixin,
+    MicroBatchMixin,
+    DynamicSamplingMixin,
+    RewardCheckMixin,
+    LiveSettingsMixin,
 ):
     r"""
     Trainer for GRPO on the tokens where the reasoning forks, from
@@ -141,6 +150,7 @@ class ForkingGRPOTrainer(
         obstacle = find_obstacle(settings, self.model, self.aux_loss_enabled)
         wants_sparse = settings.sparse_update and settings.drops_tokens
         self._is_sparse = wants_sparse and obstacle is None
+        self.leaves_out_padding = settings.sparse_update and find_prompt_learning(self.model) is None
         if wants_sparse and obstacle is not None:
             logger.warning(f"All tokens are computed, because {obstacle}.")
 
@@ -262,29 +272,30 @@ class ForkingGRPOTrainer(
         only = selection.kept if selection is not None and self._is_sparse else None
         with self.request_scores(ScoringRequest(only=only, receive=receive)):
             loss = super()._compute_loss(model, inputs)
+        facts = MicroBatchFacts.read_from(inputs)  # an evaluation has none
         per_token_logps, entropies = scores
-        self._log_loss(
-            inputs,
-            cast(Selection, selection),
-            per_token_logps,
-            inputs["entropies"] if self._is_sparse else entropies,
-            mask,
-        )
-        return loss
+        entropies = inputs["entropies"] if self._is_sparse else entropies
+        self._log_loss(inputs, cast(Selection, selection), per_token_logps, entropies, mask, facts)
+        return loss if facts is None else loss * facts.loss_scale
 
     # Records -------------------------------------------------------------------------------------------------------------
 
-    def _log_loss(self, inputs, selection: Selection, per_token_logps, entropies, mask) -> None:
+    def _log_loss(self, inputs, selection: Selection, per_token_logps, entropies, mask, facts) -> None:
         of_loss = self.selector.compute_loss_metrics(inputs, selection, per_token_logps, entropies, mask)
+        metrics = self._metrics["train" if self.model.training else "eval"]
         for name, value in selection.metrics.items():
             self.metric_means.add(name, value)
-        # A micro-batch without such tokens has no share and no mean; NaN is left out of the averages.
-        self.metric_means.add("clip_fraction", of_loss.clip_fraction)
+        clip_fraction = of_loss.clip_fraction  # NaN in a micro-batch without kept tokens, and left out of the averages
         if self.rollout_settings.drops_tokens:
-            metrics = self._metrics["train" if self.model.training else "eval"]
             metrics["entropy"][-1] = of_loss.entropy
             is_narrowed = self.importance_sampling_level == "sequence"
             correct_clip_ratios(metrics, 1.0 if is_narrowed else of_loss.tokens_per_kept)
+        if facts is not None:
+            weigh_newest(metrics, facts, self.rollout_settings.drops_tokens, self.importance_sampling_level)
+            clip_fraction = weigh_metric(clip_fraction, facts.kept_weight)
+            self.metric_means.add("padding_share", facts.padding_share)
+            self.metric_means.add("rank_imbalance", facts.rank_imbalance)
+        self.metric_means.add("clip_fraction", clip_fraction)
 
     def _log_entropies(self, batch: dict[str, Any]) -> None:
         """Add columns to the table of logged completions."""

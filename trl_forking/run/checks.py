@@ -19,10 +19,10 @@ from ..selection.tokens import NORMALIZER_EXTENT
 from .model_parts import find_backbone, get_causal_model
 
 
-_QUESTION_COLUMNS = ("question", "problem", "query", "instruction", "input", "text", "messages")
 REMEDY = "pass a causal language model whose logits are its output embedding times its last hidden state, as of Llama or Qwen"
 """What to do about a model that TRL's fused LM head cannot score."""
 
+_QUESTION_COLUMNS = ("question", "problem", "query", "instruction", "input", "text", "messages")
 
 
 def check_prompt_column(dataset: object, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What the rooms around the trainer rely on of it: a list that is checked by types here and against TRL by a test."""
+"""The parts of the trainer that other modules rely on. mypy checks the list here, and a test checks it against TRL."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -64,13 +64,13 @@ class ForkingTrainer(Protocol):
     def _reduce(self, tensor: Any) -> Any:
         """Sum a tensor over all ranks."""
 
+    def add_callback(self, callback: Any) -> None:
+        """Add a callback."""
+
     def is_world_process_zero(self) -> bool:
         """Whether this is the main process."""
 
     @property
-    def add_callback(self, callback: Any) -> None:
-        """Add a callback."""
-
     def metric_means(self) -> MetricMeans:
         """Numbers for the next log entry."""
 
