@@ -3,13 +3,15 @@
 import io
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from helpers.compared import write_run
 from trl_forking.evaluation.comparison_plot import draw_comparison
 from trl_forking.evaluation.comparison_text import describe_all
-from trl_forking.evaluation.evaluated_runs import read_groups
+from trl_forking.evaluation.evaluated_runs import EvaluatedRun, read_groups
+from trl_forking.evaluation.learning_curves import read_curve
 from trl_forking.evaluation.run_comparison import compare_groups, describe_json
 
 
@@ -60,6 +62,7 @@ def test_dynamic_sampling_has_the_reward_of_all_answers(tmp_path):
     }
     curve = compare(write_run(tmp_path / "a", VALUES, history=history), write_run(tmp_path / "b", VALUES)).curves[0]
     assert (curve.steps, curve.tokens, curve.rewards) == ([1, 3], [70, 150], [0.1, 0.3])
+    assert curve.num_steps == 4, "the last step makes no rollout"
 
 
 def test_logged_evaluations_have_their_place_in_steps_and_tokens(tmp_path):
@@ -118,6 +121,10 @@ def test_a_run_that_did_not_count_its_tokens_is_named_and_drawn_over_steps(tmp_p
     assert read_axes(both, monkeypatch)["mean reward over generated tokens", TOKENS] == [[50, 100, 150]]
 
 
+def read(**record):
+    return read_curve("a", EvaluatedRun("a", Path("a/evaluation.json"), {}, record))
+
+
 @pytest.mark.parametrize(
     "history",
     [
@@ -129,20 +136,22 @@ def test_a_run_that_did_not_count_its_tokens_is_named_and_drawn_over_steps(tmp_p
         {},
     ],
 )
-def test_a_run_without_a_usable_history_has_no_curve(tmp_path, history):
-    first = write_run(tmp_path / "a", VALUES, history=history or {"step": None})
-    second = write_run(tmp_path / "b", VALUES, record=False)
-    found = compare(first, second)
+def test_a_run_without_a_usable_history_has_no_curve(history):
+    assert read(history=history) is None
+
+
+def test_runs_without_a_record_have_no_curves(tmp_path):
+    found = compare(*(write_run(tmp_path / name, VALUES, record=False) for name in "ab"))
     assert found.curves == [] and not any("Equal steps" in line for line in describe_all(found))
     assert draw_comparison(found).startswith(b"\x89PNG")
 
 
-def test_broken_evaluations_of_a_record_are_left_out(tmp_path):
+def test_broken_evaluations_of_a_record_are_left_out():
     rows = [3, {}, make_evaluation("x", 0.1), make_evaluation(1, None), make_evaluation(1, 0.5, (0.1, "x"))]
-    for evaluations in (rows, {"a": 1}, "x"):
-        first = write_run(tmp_path / "a", VALUES, evaluations=evaluations)
-        curve = compare(first, write_run(tmp_path / "b", VALUES)).curves[0]
-        assert [point.value for point in curve.evaluations] == ([0.5] if evaluations is rows else [])
+    history = {"step": [1], "reward": [0.5]}
+    (point,) = read(history=history, evaluations=rows).evaluations
+    assert point.value == 0.5 and math.isnan(point.low)
+    assert read(history=history, evaluations={"a": 1}).evaluations == read(history=history).evaluations == []
 
 
 def test_a_picture_of_real_size(tmp_path):

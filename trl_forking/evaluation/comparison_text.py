@@ -239,7 +239,7 @@ def _describe_cost(comparison: RunComparison) -> list[str]:
 
 def _describe_end(name: str, own: list[Curve]) -> str:
     of = f" (mean of {len(own)} runs)" if len(own) > 1 else ""
-    steps = f"{sum(curve.steps[-1] for curve in own) / len(own):,.0f} steps{of}"
+    steps = f"{sum(curve.num_steps for curve in own) / len(own):,.0f} steps{of}"
     if not all(curve.tokens for curve in own):
         return f"{name} made {steps}"
     return f"{name} generated {sum(curve.tokens[-1] for curve in own) / len(own):,.0f} tokens in {steps}"

@@ -41,6 +41,7 @@ class Curve(NamedTuple):
             prompts; empty if the run did not count them.
         rewards (`list[float]`): mean reward of all answers of a rollout.
         evaluations (`list[EvaluationPoint]`): what the run logged of its evaluation sets.
+        num_steps (`float`): last step of the run, which need not have made a rollout.
     """
 
     group: str
@@ -50,6 +51,7 @@ class Curve(NamedTuple):
     tokens: list[float]
     rewards: list[float]
     evaluations: list[EvaluationPoint]
+    num_steps: float
 
 
 def read_curve(group: str, run: EvaluatedRun) -> Curve | None:
@@ -88,7 +90,8 @@ def read_curve(group: str, run: EvaluatedRun) -> Curve | None:
     tokens = [float(row[2]) for row in rows] if all(_is_number(row[2]) for row in rows) else []
     known = [float(row[0]) for row in rows]
     points = _read_evaluations((run.record or {}).get("evaluations"), known, tokens)
-    return Curve(group, run.folder, run.seed, known, tokens, [float(row[1]) for row in rows], points)
+    num_steps = max(float(step) for step in steps if _is_number(step))
+    return Curve(group, run.folder, run.seed, known, tokens, [float(row[1]) for row in rows], points, num_steps)
 
 
 def _read_evaluations(rows: Any, steps: list[float], tokens: list[float]) -> list[EvaluationPoint]:
