@@ -154,18 +154,15 @@ def _choose_tokens(config: Any, tokenizer: Any) -> torch.Tensor | None:
     """Choose two rows of ordinary tokens that begin in the same way, `(2, _NUM_TOKENS)`."""
     special = set(getattr(tokenizer, "added_tokens_decoder", ())) | set(getattr(tokenizer, "all_special_ids", ()))
     # Such as the place of an image, which the model would look for.
-    named = {value for name, value in vars(config).items() if name.endswith(("token_id", "token_index"))}
+    named = [value for name, value in vars(config).items() if name.endswith(("token_id", "token_index"))]
+    special |= {value for value in named if isinstance(value, int)}
     num_tokens = getattr(config.get_text_config(), "vocab_size", 0)
-    ordinary = [token for token in range(num_tokens) if token not in special | _keep_numbers(named)]
+    ordinary = [token for token in range(num_tokens) if token not in special]
     if len(ordinary) < 2:
         return None
     step = max(len(ordinary) // 32, 1)
     picked = [ordinary[number * step % len(ordinary)] for number in range(_NUM_TOKENS + 1)]
     return torch.tensor([picked[:-1], [*picked[:_NUM_SHARED], *picked[_NUM_SHARED + 1 :]]])
-
-
-def _keep_numbers(values: set[Any]) -> set[int]:
-    return {value for value in values if isinstance(value, int)}
 
 
 @contextmanager
