@@ -37,6 +37,8 @@ COMMON_SETTINGS: dict[str, Any] = {
     "save_strategy": "no",
     "report_to": "none",
     "disable_tqdm": True,
+    # The entropies of a full pass: those of a decoding step differ in the last bits, and so would the record of a run.
+    "entropy_from_generation": False,
 }
 LOGGED = {
     "reward": "reward",

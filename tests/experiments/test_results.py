@@ -1,14 +1,15 @@
 """Records, figures and page agree."""
 
 import json
-import shutil
+import random
 
 import arms
 import numpy as np
 import pytest
+from clock import CLOCK
 from figures import average_changes, compare, read_scores, smooth_rewards
 from make_results import PAGE, build_page
-from records import RESULTS, check_different, locate, read_all, write
+from records import BEFORE, RESULTS, check_different, locate, read_all, write
 from run_grid import list_jobs
 
 
@@ -73,12 +74,60 @@ def test_changes_are_those_of_the_last_copy():
 
 
 def test_the_page_is_the_one_of_the_records():
-    assert PAGE.read_text(encoding="utf-8") == build_page(RESULTS), "run make results"
+    """There is a page as soon as there are records, and it has their numbers."""
+    assert PAGE.exists() == (RESULTS / BEFORE).exists(), "run make results"
+    if PAGE.exists():
+        assert PAGE.read_text(encoding="utf-8") == build_page(RESULTS), "run make results"
+
+
+def make_run(seed, chance):
+    source = random.Random(f"{seed} {chance}")
+    bits = [sum((source.random() < chance) << place for place in range(8)) for _ in range(40)]
+    bins = [
+        {"from": 0.0, "to": 0.5, "base_entropy": 0.1, "step 9": 0.01},
+        {"from": 0.5, "to": 1.0, "base_entropy": 1.0, "step 9": -0.3},
+    ]
+    return {
+        **{"scores": "".join(f"{score:02x}" for score in bits), "num_answers": 8, "mean_length": 44.0, "settings": {}},
+        **{"commit": "0123456789", "versions": {"torch": "2"}, "processor": "x86_64"},
+        "forks": {"overlap": [{"checkpoint": "step 9", "to_first": 0.9}], "change_by_bin": bins},
+        "log": {
+            "reward": [chance, chance + 0.01 * seed],
+            "entropy": [0.2, 0.1],
+            "precision": [0.9, 0.8],
+            "recall": [0.7],
+        },
+    }
+
+
+def write_grid(folder, chances, num_seeds=4):
+    for name, chance in chances.items():
+        for seed in range(num_seeds):
+            write(locate(folder, name, seed), make_run(seed, chance) | {"settings": arms.ARMS[name].settings})
+    write(folder / BEFORE, make_run(0, 0.3))
+
+
+def test_page_says_what_the_records_show(tmp_path):
+    write_grid(tmp_path, {"all_tokens": 0.6, "top_20": 0.605, "random_20": 0.4, "lowest_80": 0.2})
+    page = build_page(tmp_path)
+    assert "71 of the runs are not made yet." in page and "{{" not in page
+    rows = {line.split("|")[1].strip(): line for line in page.split("## The claims")[0].splitlines() if "|" in line}
+    assert "not distinguishable" in rows["top 20 %"] and "lower" not in rows["top 20 %"]
+    assert "| lower |" in rows["lowest 80 %"] and "| lower |" in rows["random 20 %"]
+    assert "cannot be said here" in page  # top 20 % against all tokens
+    assert "The clock was not read yet." in page
 
 
 def test_a_changed_record_changes_the_page(tmp_path):
-    shutil.copytree(RESULTS, tmp_path / "results")
-    path = locate(tmp_path / "results", "top_20", 0)
-    record = json.loads(path.read_text())
-    write(path, record | {"scores": "00" * (len(record["scores"]) // 2)})
-    assert build_page(tmp_path / "results") != build_page(RESULTS)
+    write_grid(tmp_path, {"all_tokens": 0.6, "top_20": 0.605})
+    page = build_page(tmp_path)
+    write(locate(tmp_path, "top_20", 0), make_run(0, 0.1))
+    assert build_page(tmp_path) != page
+
+
+def test_page_has_the_seconds_of_the_clock(tmp_path):
+    write_grid(tmp_path, {"all_tokens": 0.6, "top_20": 0.605})
+    parts = {"generation": 0.5, "scoring": 0.125, "update": 0.25}
+    write(tmp_path / CLOCK, {"num_steps": 18, "seconds": {"all_tokens": parts, "top_20": parts}})
+    page = build_page(tmp_path)
+    assert "medians of 18 steps" in page and "| 0.88 | 0.25 |" in page
