@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trl import ModelConfig, ScriptArguments
 
 from ..forking_grpo_config import ForkingGRPOConfig
-from ..run.resume import find_last_complete, resolve_checkpoint
+from ..run.resume import find_any_checkpoint, resolve_checkpoint
 from ..run.user_errors import UserError, require
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
@@ -237,7 +237,7 @@ def find_checkpoint(training_args: ForkingGRPOConfig) -> str | bool | None:
     """
     folder = str(training_args.resume_from_checkpoint)
     if folder.lower() in ("none", "false"):
-        if last := find_last_complete(training_args.output_dir):
+        if last := find_any_checkpoint(training_args.output_dir):
             raise UserError(
                 f"{last} is of another run: --resume_from_checkpoint true goes on with that run, or set another "
                 "output_dir for a new one."

@@ -232,6 +232,27 @@ def _get_saved_at(checkpoint: str) -> float:
     return path.stat().st_mtime if path.is_file() else 0.0
 
 
+def find_any_checkpoint(output_dir: str) -> str | None:
+    """
+    Find the checkpoint that a new run in this folder would write beside or over, whether it can be resumed from or not.
+
+    Args:
+        output_dir (`str`):
+            Folder of the run.
+
+    Returns:
+        `str` or `None`: the last complete checkpoint, else one that was written to its end; `None` where there is none.
+
+    Example:
+    ```python
+    >>> find_any_checkpoint("no-such-run") is None
+    True
+    ```
+    """
+    written = sorted(str(path.parent) for path in Path(output_dir).glob("checkpoint-*/trainer_state.json"))
+    return find_last_complete(output_dir) or (written[-1] if written else None)
+
+
 def find_last_complete(output_dir: str) -> str | None:
     """
     Find the checkpoint that was saved last, of those that were written completely.
