@@ -46,6 +46,9 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             Whether to deal the answers of an optimizer step to its micro-batches by length, so that little is padded
             and no micro-batch is larger than it has to be. The gradient stays the same. Where the loss depends on the
             split, TRL's micro-batches stay, and a message says why.
+        balance_ranks (`bool`, *optional*, defaults to `True`):
+            Whether answers of an optimizer step move between processes, once a rollout, so that all processes have as
+            much to compute in each micro-batch. It needs `balance_micro_batches=True`.
         max_tokens_per_micro_batch (`int`, *optional*):
             Largest number of tokens of a micro-batch, padding included, as a bound for the memory of the update. If the
             answers do not fit, training ends with an error that says how many micro-batches would do.
@@ -125,6 +128,13 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     balance_micro_batches: bool = field(
         default=True,
         metadata={"help": "Whether to deal the answers of an optimizer step to its micro-batches by length."},
+    )
+    balance_ranks: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether answers of an optimizer step move between processes, so that all have as much to compute. It "
+            "needs `balance_micro_batches`."
+        },
     )
     max_tokens_per_micro_batch: int | None = field(
         default=None,

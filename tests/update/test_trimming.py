@@ -147,6 +147,7 @@ def test_models_that_count_positions_keep_their_columns_on_the_left(tmp_path, na
 
 def test_spans_equal_loops():
     generator = torch.Generator().manual_seed(0)
+    model = build_model()
     for _ in range(50):
         prompts, lengths = (
             torch.randint(0, 5, (4,), generator=generator),
@@ -163,12 +164,13 @@ def test_spans_equal_loops():
             assert first[row] == (begins if mask[row].any() else 0)
             last = max([position for position in range(7) if scored[row, position]], default=None)
             assert end[row] == (first[row] if last is None else 5 + last)
-        lengths_of_rows = measure_rows(build_model(), mask, scored, multiple=4)
-        assert torch.equal(lengths_of_rows > 0, scored.any(1)) and not (lengths_of_rows % 4).any()
+        taken, needed = measure_rows(model, mask, scored, multiple=4)
+        assert torch.equal(needed, end - first) and not (taken % 4).any()
+        assert torch.equal(taken > 0, scored.any(1)) and (taken - needed < 4).all()
 
 
 def test_a_length_dependent_model_computes_all_columns():
     rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     model = build_model(rope_parameters=rope)
     scored = torch.tensor([[True, False, False], [False, False, False]])
-    assert measure_rows(model, torch.ones(2, 5, dtype=torch.long), scored).tolist() == [5, 0]
+    assert measure_rows(model, torch.ones(2, 5, dtype=torch.long), scored)[0].tolist() == [5, 0]

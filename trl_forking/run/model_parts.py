@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
 from transformers import PreTrainedConfig, PreTrainedModel
 
 
@@ -19,7 +18,8 @@ def get_causal_model(model: torch.nn.Module) -> Any:
     True
     ```
     """
-    return model.get_base_model() if is_peft_model(model) else model
+    # Not by accelerate's is_peft_model, which reads the metadata of two packages from the disk at every call.
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def find_backbone(causal_model: PreTrainedModel) -> torch.nn.Module:

@@ -12,10 +12,13 @@ from ..forking_grpo_config import ForkingGRPOConfig
 from ..selection.token_selector import get_loss_mask
 from ..selection.tokens import NORMALIZER_EXTENT
 from .dealing import SLACK, deal, spread
+from .exchange import exchange_rows
 from .micro_batch_facts import Column, compute_facts, sum_micro_batches
-from .micro_batches import build_micro_batch, take_rows
+from .micro_batches import Row, build_micro_batch, take_rows
+from .positions import sees_distances_only
+from .rank_plan import plan_ranks
 from .scoring import MULTIMODAL, ScoringMixin
-from .sparse_update import find_prompt_learning, find_spans, measure_rows
+from .sparse_update import find_prompt_learning, measure_rows
 from .token_limit import count_micro_batches, explain_limit
 
 
@@ -75,18 +78,21 @@ class MicroBatchMixin(ScoringMixin):
 
     def _arrange(self, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Deal the answers of a new rollout to micro-batches, and add to each what is known of it."""
-        table = torch.cat([self._tabulate(part) for part in parts])
-        num_rows = len(table) // len(parts)
-        plan = [list(range(number * num_rows, (number + 1) * num_rows)) for number in range(len(parts))]
+        model = self.accelerator.unwrap_model(self.model)
+        table = torch.cat([self._tabulate(part, model) for part in parts])
         is_dealt = self._deals(parts)
-        if is_dealt:
-            plan = self._plan(table)
+        if is_dealt and self._moves_rows(parts[0]):
+            rows, table, plan = self._exchange(parts, table)
+        elif is_dealt:
+            rows, plan = dict(enumerate(row for part in parts for row in take_rows(part))), self._plan(table)
+        else:
+            size = len(table) // len(parts)
+            rows, plan = {}, [list(range(start, start + size)) for start in range(0, len(table), size)]
         sums = sum_micro_batches(table, plan)
         sums = self.accelerator.gather(sums.to(self.accelerator.device)).view(-1, *sums.shape).cpu()  # (W, M, 6)
         self._check_limit(table, sums, is_dealt)
         sizes = sums[:, :, Column.ROWS].amax(0).clamp(min=1).tolist()
         if is_dealt:
-            rows = [row for part in parts for row in take_rows(part)]
             pad_token_id = self._tokenizer.pad_token_id
             parts = [
                 build_micro_batch([rows[place] for place in places], size, parts[0], pad_token_id)
@@ -104,17 +110,14 @@ class MicroBatchMixin(ScoringMixin):
         """
         return math.gcd(self.args.steps_per_generation, self.args.gradient_accumulation_steps)
 
-    def _tabulate(self, part: dict[str, Any]) -> torch.Tensor:
+    def _tabulate(self, part: dict[str, Any], model: torch.nn.Module) -> torch.Tensor:
         """Count what the answers of a part have and cost, `(B, 6)`."""
         attention_mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
         mask = get_loss_mask(part)
         counted, kept = (part.get(name, mask) for name in ("counted", "kept"))
         if self.leaves_out_padding and not _has_images(part):
             scored = kept if self._is_sparse else part["completion_mask"].bool()
-            model = self.accelerator.unwrap_model(self.model)
-            computed = measure_rows(model, attention_mask, scored, self.pad_to_multiple_of or 1)
-            first, end = find_spans(attention_mask, scored)
-            real = end - first
+            computed, real = measure_rows(model, attention_mask, scored, self.pad_to_multiple_of or 1)
         else:
             computed, real = torch.full_like(mask.sum(1), attention_mask.size(1)), attention_mask.sum(1)
         ones = torch.ones_like(real)
@@ -147,14 +150,54 @@ class MicroBatchMixin(ScoringMixin):
             plan += [[start + row for row in group] for group in groups]
         return plan
 
+    def _moves_rows(self, part: dict[str, Any]) -> bool:
+        """Return whether answers move to other ranks, the same on all ranks."""
+        if not self.rollout_settings.balance_ranks or self.accelerator.num_processes == 1:
+            return False
+        parallelism = self.accelerator.parallelism_config
+        obstacle = None
+        if not sees_distances_only(self.accelerator.unwrap_model(self.model)):
+            obstacle = "the model counts positions from the left end of a batch, which differs between processes"
+        elif parallelism is not None and parallelism.non_data_parallel_size > 1:
+            obstacle = "several processes work on the same answers"
+        if obstacle is not None and obstacle != self._said_obstacle:
+            logger.warning(f"Answers stay on the process that wrote them, because {obstacle}.")
+            self._said_obstacle = obstacle
+        # A rank whose answers have one token each cannot tell a number for each token from one for each answer.
+        is_unclear = torch.tensor(int(part["completion_mask"].size(1) == 1), device=self.accelerator.device)
+        return not self.accelerator.reduce(is_unclear, reduction="sum") and obstacle is None
+
+    def _exchange(
+        self, parts: list[dict[str, Any]], table: torch.Tensor
+    ) -> tuple[dict[int, Row], torch.Tensor, list[list[int]]]:
+        """Deal the answers of all ranks to the micro-batches of all, and bring those of this rank here."""
+        rows = [row for part in parts for row in take_rows(part)]
+        masks = [(part["prompt_mask"].sum(1), part["completion_mask"].sum(1)) for part in parts]
+        sizes = torch.cat([torch.stack(of_part, dim=1) for of_part in masks]).clamp(min=1)
+        known = torch.cat([table.to(sizes.device), sizes], dim=1)
+        known = self.accelerator.gather(known).view(-1, *known.shape).cpu()  # (W, N, 8)
+        size, num_rows = self._step_size, len(rows) // len(parts) * self._step_size
+        plans: list[list[list[int]]] = [[] for _ in known]
+        for start in range(0, len(rows), num_rows):
+            lengths = known[:, start : start + num_rows, Column.COMPUTED].tolist()
+            for plan, of_rank in zip(plans, plan_ranks(lengths, size), strict=True):
+                for places in of_rank:
+                    ranks_and_rows = (divmod(place, num_rows) for place in places)
+                    plan.append([rank * len(rows) + start + row for rank, row in ranks_and_rows])
+        rank = self.accelerator.process_index
+        trained = [[place for places in plan for place in places] for plan in plans]
+        here = exchange_rows(rows, parts[0], known[:, :, len(Column) :], trained, rank)
+        return here, known[:, :, : len(Column)].flatten(0, 1), plans[rank]
+
     def _check_limit(self, table: torch.Tensor, sums: torch.Tensor, is_dealt: bool) -> None:
         """Refuse micro-batches above `max_tokens_per_micro_batch`, on all ranks if there is one on any."""
         limit, largest = self.args.max_tokens_per_micro_batch, int(sums[:, :, Column.COMPUTED].max())
         if limit is None or largest <= limit:
             return
         size, num_rows = self._step_size, self.args.per_device_train_batch_size
-        steps = table[:, Column.COMPUTED].view(-1, size * num_rows).tolist()
-        needed = [count_micro_batches(lengths, num_rows, limit, is_dealt) for lengths in steps]
+        num_ranks = len(table) // (self.args.steps_per_generation * num_rows)  # that the answers are dealt to
+        steps = table[:, Column.COMPUTED].view(num_ranks, -1, size * num_rows).transpose(0, 1).flatten(1).tolist()
+        needed = [count_micro_batches(lengths, num_rows, limit, is_dealt, num_ranks) for lengths in steps]
         of_ranks = gather_object([(min(needed) and max(needed), max(map(max, steps)))])
         all_needed, longest = [n for n, _ in of_ranks], max(length for _, length in of_ranks)
         num_needed = 0 if 0 in all_needed else max(all_needed)

@@ -99,7 +99,7 @@ class ScoringMixin(GRPOTrainer):
         is_whole = batch_size is None or len(input_ids) <= batch_size
         if is_whole or any(kwargs.get(name) is not None for name in MULTIMODAL):  # images belong to rows
             return score_rows(input_ids, attention_mask, scored, batch_size)
-        lengths = measure_rows(unwrapped, attention_mask, scored, multiple).tolist()
+        lengths = measure_rows(unwrapped, attention_mask, scored, multiple)[0].tolist()
         groups = deal(lengths, math.ceil(len(lengths) / batch_size), SLACK)
         spread(groups, [row for row, length in enumerate(lengths) if length == 0])
         rows = [torch.tensor(group, device=input_ids.device) for group in groups]

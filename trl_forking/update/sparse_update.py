@@ -60,20 +60,19 @@ def find_spans(
     """
     length = scored.size(1)
     last_of_prompt = attention_mask.size(1) - length - 1  # an empty prompt keeps one column, where the answer begins
-    first = attention_mask.long().argmax(1).clamp(max=last_of_prompt if moves_rows else 0)
+    first = attention_mask.byte().argmax(1).clamp(max=last_of_prompt if moves_rows else 0)
     # The token at column s is predicted at column s - 1: the pass need not reach the last scored token itself.
-    numbers = torch.arange(1, length + 1, device=scored.device)
-    end = (scored * numbers).amax(1) + last_of_prompt
+    end = last_of_prompt + length - scored.flip(1).byte().argmax(1)
     return first, torch.where(scored.any(1), end, first)
 
 
 def measure_rows(
     model: torch.nn.Module, attention_mask: torch.Tensor, scored: torch.Tensor, multiple: int = 1
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Measure how many columns each row needs of a forward pass inside [`score_only`].
 
-    A pass computes as many columns for every row that has a scored token as the longest of them needs.
+    A pass computes as many columns for every row that has a scored token as the longest of them takes.
 
     Args:
         model (`torch.nn.Module`):
@@ -86,7 +85,8 @@ def measure_rows(
             As in [`score_only`].
 
     Returns:
-        `torch.Tensor` of shape `(B,)` and type int64: 0 for a row without a scored token.
+        `tuple[torch.Tensor, torch.Tensor]`: of shape `(B,)` and type int64. The columns that a row takes, with padding that
+        stays, and the tokens among them that it needs. Both are 0 for a row without a scored token.
 
     Example:
     ```python
@@ -94,14 +94,16 @@ def measure_rows(
     >>> from trl_forking.countdown import load_countdown_model
     >>> mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     >>> measure_rows(load_countdown_model(), mask, torch.tensor([[False, True, False], [False, False, False]]))
-    tensor([2, 0])
+    (tensor([2, 0]), tensor([2, 0]))
     ```
     """
     num_columns = attention_mask.size(1)
+    first, end = find_spans(attention_mask, scored)
+    needed = end - first
     if depends_on_length(get_causal_model(model).config):
-        return scored.any(1).long() * num_columns
-    first, end = find_spans(attention_mask, scored, sees_distances_only(model))
-    return (((end - first) + multiple - 1) // multiple * multiple).clamp(max=num_columns)
+        return (needed > 0) * num_columns, needed
+    taken = needed if sees_distances_only(model) else end * (needed > 0)
+    return ((taken + multiple - 1) // multiple * multiple).clamp(max=num_columns), needed
 
 
 class _ScoredPositions:
