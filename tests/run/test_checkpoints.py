@@ -93,19 +93,13 @@ def test_another_run_has_another_name(finished, tmp_path):
 
 def test_a_checkpoint_lists_its_files(finished):
     files = read_state(finished / "checkpoint-1")["stateful_callbacks"]["RunIdentity"]["attributes"]["files"]
-    assert set(files) == {
-        "model.safetensors",
-        "optimizer.pt",
-        "scheduler.pt",
-        "rng_state.pth",
-        "forking_progress_0.pt",
-    }
+    assert set(files) == set(READ)
     assert all((finished / "checkpoint-1" / name).stat().st_size == size for name, (size, _) in files.items())
 
 
 # Damage --------------------------------------------------------------------------------------------------------------------
 
-READ = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "forking_progress_0.pt")
+READ = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "forking_progress_0.pt", "config.json")
 
 
 def overwrite(path) -> None:
@@ -147,7 +141,18 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(copied, caplog):
     assert f"the run goes on from {copied}/checkpoint-3." in caplog.text
 
 
+def change_files(files: object):
+    def change(state: dict) -> dict:
+        state["stateful_callbacks"]["RunIdentity"]["attributes"]["files"] = files
+        return state
+
+    return change
+
+
 STATES = {
+    "a list of files that is text": change_files("text"),
+    "a file without a size": change_files({"optimizer.pt": None}),
+    "a file whose size is text": change_files({"optimizer.pt": ["9", 1]}),
     "no number": lambda state: state | {"global_step": "3"},
     "another step": lambda state: state | {"global_step": 2},
     "no log": lambda state: state | {"log_history": None},
@@ -166,7 +171,7 @@ def test_a_damaged_state_is_told(copied, kind):
     path = copied / "checkpoint-3" / "trainer_state.json"
     path.write_text(json.dumps(STATES[kind](json.loads(path.read_text()))))
     with pytest.raises(
-        ValueError, match=r"checkpoint-3 is (damaged \(trainer_state.json|missing or was not).*: resume from"
+        ValueError, match=r"checkpoint-3 is (damaged \((trainer_state|the list of)|missing or was not).*: resume from"
     ):
         resolve_checkpoint(str(path.parent), str(copied))
 

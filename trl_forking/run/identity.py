@@ -13,6 +13,7 @@ from transformers.trainer_callback import ExportableState
 
 # Files that a resumed run reads. A checkpoint is as good without its card, tokenizer or arguments.
 _READ = (".safetensors", ".bin", ".pt", ".pth", ".distcp", ".metadata", ".index.json")
+_READ_TOO = ("config.json", "adapter_config.json")
 _NOT_READ = ("training_args.bin",)
 _CHECKED_BYTES = 8 * 2**20  # at each end of a file; what is between is too much to read at every save
 
@@ -104,9 +105,13 @@ def note_files(identity: RunIdentity, checkpoint: str) -> None:
     ```
     """
     folder = Path(checkpoint)
-    paths = [path for path in sorted(folder.rglob("*")) if path.name.endswith(_READ) and path.name not in _NOT_READ]
-    identity.files = {path.relative_to(folder).as_posix(): _measure(path) for path in paths if path.is_file()}
+    paths = [path for path in sorted(folder.rglob("*")) if _is_read(path.name) and path.is_file()]
+    identity.files = {path.relative_to(folder).as_posix(): _measure(path) for path in paths}
     identity.saved_at = time.time()
+
+
+def _is_read(name: str) -> bool:
+    return name in _READ_TOO or (name.endswith(_READ) and name not in _NOT_READ)
 
 
 def find_damaged_file(checkpoint: str | Path, files: Any) -> str | None:
@@ -128,8 +133,12 @@ def find_damaged_file(checkpoint: str | Path, files: Any) -> str | None:
     'optimizer.pt is missing'
     ```
     """
-    for name, noted in files.items() if isinstance(files, dict) else ():
+    if files is not None and not isinstance(files, dict):
+        return "the list of its files is none"
+    for name, noted in (files or {}).items():
         path = Path(checkpoint) / name
+        if not isinstance(noted, list) or len(noted) != 2 or not all(isinstance(number, int) for number in noted):
+            return f"the list of its files says {noted!r} of {name}"
         try:
             measured = _measure(path)
         except FileNotFoundError:
