@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis import load_model
-from ..analysis.records import read_settings
+from ..analysis.shards import read_settings
 from ..decoding.sampling import SamplingSettings
 from ..evaluation.answering import EngineStopped, answer_problems, encode_prompts
 from ..evaluation.engines import Engine, TransformersEngine, VllmEngine

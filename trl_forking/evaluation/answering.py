@@ -7,9 +7,10 @@ from typing import Any
 
 from ..analysis.collect import encode_prompt
 from ..analysis.provenance import compute_hash, list_versions, prepare_folder
-from ..analysis.records import find_missing_shards
+from ..analysis.shards import find_missing_shards
 from ..decoding.sampling import derive_seed
 from ..run.user_errors import UserError
+from ..writing.lock import lock_folder
 from .engines import Engine
 from .records import JudgedAnswer, write_answers
 from .verifiers import Verifier, count_votes
@@ -77,7 +78,7 @@ def answer_problems(
 
     Raises:
         `ValueError`: if there are no problems, a prompt is empty or too long, or the folder has answers that were drawn
-            with other settings.
+            with other settings or another process writes to it.
         [`EngineStopped`]: if the engine fails.
 
     Example:
@@ -111,12 +112,13 @@ def answer_problems(
         "num_shards": -(-len(rows) // shard_size),
         "versions": list_versions(),
     }
-    prepare_folder(Path(folder), settings, overwrite)
     # The longest prompts first: a batch that does not fit into the memory fails at the beginning, and prompts of about
     # the same length need little padding.
     order = sorted(range(len(rows)), key=lambda index: (-len(prompts[index][1]), index))
     shards = [order[start : start + shard_size] for start in range(0, len(order), shard_size)]
-    _write_missing(engine, verifier, rows, prompts, shards, Path(folder), seed, disable_tqdm)
+    with lock_folder(folder):
+        prepare_folder(Path(folder), settings, overwrite)
+        _write_missing(engine, verifier, rows, prompts, shards, Path(folder), seed, disable_tqdm)
     return Path(folder)
 
 

@@ -212,7 +212,7 @@ def read_rewards(rewards: Any, name: str, prompts: Sequence[Any]) -> list[Any]:
         or getattr(rewards, "ndim", 1) == 0
     ):
         raise ValueError(
-            f"Reward function {name!r} returned {_shorten(rewards)} for {len(prompts)} answers: return a list with one "
+            f"Reward function {name!r} returned {shorten(rewards)} for {len(prompts)} answers: return a list with one "
             "number (or None) per answer."
         )
     values = list(rewards)
@@ -226,8 +226,8 @@ def read_rewards(rewards: Any, name: str, prompts: Sequence[Any]) -> list[Any]:
         if reward is None or not math.isfinite(reward):
             kind = "number" if reward is None else "finite number of float32"
             raise ValueError(
-                f"Reward function {name!r} returned {_shorten(value)} for answer {number}, to the prompt "
-                f"{_shorten(prompts[number])}: return a {kind}, or None where it cannot judge."
+                f"Reward function {name!r} returned {shorten(value)} for answer {number}, to the prompt "
+                f"{shorten(prompts[number])}: return a {kind}, or None where it cannot judge."
             )
     return values
 
@@ -282,6 +282,16 @@ def find_unusable_rewards(
     return [f"Reward {kind} {names[column]!r} returned {value:g} for answer {row} of the batch, {reason}: {remedy}."]
 
 
-def _shorten(value: Any) -> str:
+def shorten(value: Any) -> str:
+    """
+    Show a value of a user in a message, at most 200 characters of it.
+
+    Example:
+    ```python
+    >>> from trl_forking.run.reward_checks import shorten
+    >>> len(shorten("a" * 1000))
+    200
+    ```
+    """
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:197]}..."
