@@ -29,6 +29,7 @@ from .run.lengths import check_dataset_lengths
 from .run.live_settings import LiveSettingsMixin
 from .run.model_fixes import keep_4_bit_weights, make_bias_finite
 from .run.model_parts import has_dropout
+from .run.prompt_checks import PromptCheckMixin
 from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
 from .run.score_check import check_scores
@@ -52,6 +53,7 @@ class ForkingGRPOTrainer(
     MicroBatchMixin,
     DynamicSamplingMixin,
     RewardCheckMixin,
+    PromptCheckMixin,
     LiveSettingsMixin,
 ):
     r"""

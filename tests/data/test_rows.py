@@ -299,3 +299,21 @@ def test_what_is_no_parquet_is_one_sentence(tmp_path):
 def test_a_line_of_text_that_is_not_utf_8_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.txt:2: not UTF-8"):
         read(write(tmp_path, "a.txt", b"w3\n\xff\n"))
+
+
+@pytest.mark.parametrize("depth", [70, 500, 5000, 200_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_a_row_that_is_nested_too_deeply_is_named(tmp_path, depth, opening, closing):
+    deep = opening * depth + "1" + closing * depth
+    lines = write(tmp_path, "a.jsonl", f'{{"question": "1 + 1?", "answer": 2}}\n{{"question": "?", "more": {deep}}}\n')
+    with pytest.raises(UserError, match=r"a\.jsonl:2: .*nested .* 64 levels deep.*\. The file has 1 other"):
+        read(lines)
+    whole = write(tmp_path, "a.json", f'[{{"question": "1 + 1?", "answer": 2}}, {{"question": "?", "more": {deep}}}]')
+    with pytest.raises(UserError, match=r"a\.json: .* is nested more than 64 levels deep: write it flatter\.$"):
+        read(whole)
+
+
+def test_a_row_that_is_nested_as_in_real_data_is_read(tmp_path):
+    deep = "[" * 40 + "1" + "]" * 40
+    path = write(tmp_path, "a.jsonl", f'{{"question": "1 + 1?", "more": {deep}, "wide": {list(range(1000))}}}\n')
+    assert read(path)[0]["question"] == "1 + 1?"

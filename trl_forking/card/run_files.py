@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ..run.yaml_text import load_yaml
 from ..settings.plain import make_plain
 from ..settings.secrets import remove_secrets
 from ..writing.files import write_atomically
@@ -133,8 +134,8 @@ def read_config(folder: str | Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        settings = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path} has no `key: value` lines: write one per setting, or move the file away.")
