@@ -1,5 +1,6 @@
 """Draws the settings of a run, and a tiny model of a random architecture."""
 
+import copy
 import random
 from typing import Any
 
@@ -25,7 +26,10 @@ def build(architecture: str) -> torch.nn.Module:
     if architecture == "qwen3":
         return build_model()
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config((CONFIGS | MORE)[architecture])
+    config = copy.deepcopy((CONFIGS | MORE)[architecture])  # TRL writes into it
+    if hasattr(config, "output_router_logits"):
+        config.output_router_logits = False  # with it Transformers 5.23 cannot generate
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:

@@ -15,6 +15,7 @@ from ..selection.token_counts import TokenCounts
 from ..selection.token_selector import TokenSelector
 from .identity import RunIdentity, find_damaged_file, find_identity, get_identity, note_files
 from .progress import load_progress, save_progress
+from .restored_weights import restore_renamed_weights
 
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,16 @@ class ResumeMixin(GRPOTrainer):
         self.accelerator.wait_for_everyone()  # what is written next marks the checkpoint as complete
         if self.args.should_save:
             note_files(find_identity(self.callback_handler.callbacks), output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # these have formats of their own
+            restore_renamed_weights(self.model if model is None else model, resume_from_checkpoint)
+
+    def _load_best_model(self):
+        super()._load_best_model()
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            restore_renamed_weights(self.model, self.state.best_model_checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
