@@ -1,1 +1,0 @@
-"""Random runs and random damage, against an uninterrupted run and against TRL: `make fuzz`."""

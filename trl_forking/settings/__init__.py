@@ -1,1 +1,0 @@
-"""What a user passes as settings: made plain once, checked, and without secrets in whatever is written."""
