@@ -17,7 +17,7 @@ PINS := $(if $(TRL),$(VENV)/constraints.txt,constraints.txt)
 INTERPRET := $(if $(filter $(OLDEST_TRL),$(TRL)),TRITON_INTERPRET=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-versions test-version quality clean
+.PHONY: help demo results test test-fast test-versions test-version fuzz quality clean
 
 help:
 	@echo "make demo       train on the built-in task and show the forking tokens (about 3 minutes on 2 cores, offline)"
@@ -27,12 +27,17 @@ help:
 	@echo "make test-fast  run the tests without the slow ones (at most 3 minutes on 2 cores); ARGS as with make test"
 	@echo "make test-versions  run the tests with the oldest and the newest supported TRL, and write docs/versions.md"
 	@echo "                make test-version TRL=1.15.0 does so with one (1.15 takes an hour without a GPU)"
+	@echo "make fuzz       try random runs and random damage for ten minutes; a failure is printed with the command that repeats it"
+	@echo "make results    write docs/results.md and its plots from the records in examples/experiments/results"
 	@echo "make quality    run ruff and mypy"
 	@echo "make clean      remove $(VENV)"
 	@echo "Another interpreter: make demo PYTHON=python3.12. Each sets up $(VENV) first; the second time it's there."
 
 demo: $(VENV)/.demo
 	$(BIN)/trl-forking demo $(ARGS)
+
+results: $(VENV)/.demo
+	$(BIN)/python examples/experiments/make_results.py
 
 # All that the tests need is installed, so that a look at the Hub could only be a mistake. One file at a time on each core:
 # what a file has set up, such as two processes, is shared by its tests. tests/conftest.py puts the long files first.
@@ -52,6 +57,10 @@ test-versions:
 test-version:
 	$(MAKE) test ARGS="tests --junit-xml=$(VENV)/results.xml"
 	$(BIN)/python .github/tested_versions.py docs/versions.md $(VENV)/results.xml
+
+# Outside `tests`, so that `make test` does not collect it. tests/fuzz tries the fuzzer itself.
+fuzz: $(VENV)/.test
+	PYTHONPATH=tests:. HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(ARGS)
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check

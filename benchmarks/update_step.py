@@ -1,8 +1,9 @@
-"""What the sparse update saves: an update with this trainer, with TRL's own mask and with TRL without a mask.
+"""What the update costs: with this trainer, with TRL's own mask and with TRL without a mask.
 
-The three trainers take turns in one process, on the same fixed answers, so that a change of the machine's speed affects all
-of them. An update is forward and backward: the rollouts come from a table, and the optimizer does not run. The weights are
-random. The shapes keep the proportions of Qwen3-0.6B and Qwen3-8B: on a CPU layers, hidden size and vocabulary are divided
+The three trainers take turns in one process, on the same made-up answers, so that a change of the machine's speed affects all
+of them. An update is forward and backward: the rollouts come from a table, and the optimizer does not run. Lengths are
+long-tailed (log-normal, with a mean of 0.37 of the longest), as those of reasoning models are, or even (half to full length).
+The weights are random. The shapes keep the proportions of Qwen3-0.6B and Qwen3-8B: on a CPU layers, hidden size and vocabulary are divided
 by the same factor, and on a GPU they have full size, in bfloat16. The scoring pass that computes the entropies is timed
 separately.
 
@@ -14,20 +15,20 @@ import json
 import platform
 import statistics
 import tempfile
-import threading
-import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import numpy as np
 import torch
 import transformers
 import trl
+from answer_lengths import spread_lengths
 from datasets import Dataset
-from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from made_up_models import build_config, build_tokenizer
+from measuring import PeakMemory, measure_rate, synchronize
+from transformers import Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
@@ -38,64 +39,28 @@ from trl_forking.writing.markdown import format_table
 
 NUM_GENERATIONS = 4
 PROMPT_LENGTH = 16
-# layers, hidden, intermediate, heads, key-value heads, vocabulary, tied embeddings; then the divisor on a CPU.
-SHAPES = {
-    "Qwen3-0.6B": (28, 1024, 3072, 16, 8, 151_936, True, 4),
-    "Qwen3-8B": (36, 4096, 12_288, 32, 8, 151_936, False, 16),
-    # When all sizes are divided by one factor, the head takes 59 % of the weights instead of 26 %. Here the vocabulary is
-    # divided by the square of the factor, which keeps the parts of the full size.
-    "Qwen3-0.6B, equal shares": (28, 1024, 3072, 16, 8, 151_936 // 4, True, 4),
-    "LM head of Qwen3-0.6B": (1, 1024, 64, 2, 1, 151_936, True, 1),  # at full size, with next to no backbone
-}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What varies: the share kept, the share of zero-variance groups, the tokens of an answer."""
+    """What varies: the answers, the share kept, and the share of zero-variance groups."""
 
-    shape: str = "Qwen3-0.6B"
+    shape: str = "Qwen3-0.6B, equal shares"
     rho: float = 0.2
     zero_variance_share: float = 0.0
+    lengths: str = "long-tailed"
     completion_length: int = 256
-    num_answers: int = 16
-
-
-def build_config(shape: str, scale_down: bool) -> Qwen3Config:
-    layers, hidden, intermediate, heads, kv_heads, vocabulary, tied, divisor = SHAPES[shape]
-    divisor = divisor if scale_down else 1
-    return Qwen3Config(
-        vocab_size=vocabulary // divisor,
-        hidden_size=hidden // divisor,
-        intermediate_size=intermediate // divisor,
-        num_hidden_layers=max(1, round(layers / divisor)),
-        num_attention_heads=max(1, heads // divisor),
-        num_key_value_heads=max(1, kv_heads // divisor),
-        head_dim=128 if not scale_down else 64,
-        tie_word_embeddings=tied,
-        max_position_embeddings=8192,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-    )
-
-
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    words = {"<pad>": 0, "<eos>": 1, "<unk>": 2}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<unk>")), pad_token="<pad>", eos_token="<eos>"
-    )
+    num_answers: int = 64
+    micro_batch: int = 8
 
 
 class FixedAnswers:
-    """A `rollout_func` and a reward. The random answers have half to full length and are the same for every trainer."""
+    """A `rollout_func` and a reward. The random answers are the same for every trainer."""
 
     def __init__(self, case: Case, vocabulary: int):
         generator = torch.Generator().manual_seed(0)
-        lengths = torch.randint(
-            case.completion_length // 2, case.completion_length, (case.num_answers,), generator=generator
-        )
-        lengths[0] = case.completion_length
-        self.answers = [torch.randint(3, vocabulary, (n,), generator=generator).tolist() for n in lengths.tolist()]
+        lengths = choose_lengths(case)
+        self.answers = [torch.randint(3, vocabulary, (n,), generator=generator).tolist() for n in lengths]
         self.prompt = torch.randint(3, vocabulary, (PROMPT_LENGTH,), generator=generator).tolist()
         self.num_zero_variance = round(case.zero_variance_share * case.num_answers / NUM_GENERATIONS) * NUM_GENERATIONS
 
@@ -106,7 +71,14 @@ class FixedAnswers:
         return [1.0 if index < self.num_zero_variance else float(index % 2) for index in range(len(completions))]
 
 
-def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM, micro_batch: int) -> Any:
+def choose_lengths(case: Case) -> list[int]:
+    generator, longest = np.random.default_rng(0), case.completion_length
+    if case.lengths == "long-tailed":
+        return spread_lengths(case.num_answers, longest, generator).tolist()
+    return [longest, *generator.integers(longest // 2, longest, case.num_answers - 1).tolist()]
+
+
+def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM) -> Any:
     answers = FixedAnswers(case, model.config.vocab_size)
     settings: dict[str, Any] = {"top_entropy_quantile": 1.0 if kind == "TRL, no mask" else case.rho}
     trainer_class, config_class = (
@@ -118,8 +90,8 @@ def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM, micro_batch: i
         args=config_class(
             tempfile.mkdtemp(),
             max_steps=1,
-            per_device_train_batch_size=micro_batch,
-            gradient_accumulation_steps=case.num_answers // micro_batch,
+            per_device_train_batch_size=case.micro_batch,
+            gradient_accumulation_steps=case.num_answers // case.micro_batch,
             num_generations=NUM_GENERATIONS,
             max_completion_length=case.completion_length,
             loss_type="dapo",
@@ -136,14 +108,8 @@ def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM, micro_batch: i
         processing_class=build_tokenizer(),
         rollout_func=answers.roll_out,
     )
-    trainer.current_gradient_accumulation_steps = case.num_answers // micro_batch
+    trainer.current_gradient_accumulation_steps = case.num_answers // case.micro_batch
     return trainer
-
-
-def synchronize() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 class ScoringClock:
@@ -158,37 +124,6 @@ class ScoringClock:
         entropies = self._score(*args, **kwargs)
         self.seconds += synchronize() - start
         return entropies
-
-
-class PeakMemory:
-    """The peak memory of a block beyond what was in use before: allocated memory on a GPU, else resident memory."""
-
-    def __enter__(self) -> "PeakMemory":
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-            self.base = torch.cuda.memory_allocated()
-            return self
-        self.process, self.running = psutil.Process(), True
-        self.base = self.peak = self.process.memory_info().rss
-        self.thread = threading.Thread(target=self._sample)
-        self.thread.start()
-        return self
-
-    def _sample(self) -> None:
-        while self.running:
-            self.peak = max(self.peak, self.process.memory_info().rss)
-            time.sleep(0.002)
-
-    def __exit__(self, *_: Any) -> None:
-        if torch.cuda.is_available():
-            self.peak = torch.cuda.max_memory_allocated()
-            return
-        self.running = False
-        self.thread.join()
-
-    @property
-    def bytes(self) -> int:
-        return self.peak - self.base
 
 
 def run_update(trainer: Any, case: Case) -> dict[str, float]:
@@ -211,17 +146,6 @@ def run_update(trainer: Any, case: Case) -> dict[str, float]:
     return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": memory.bytes}
 
 
-def measure_rate(device: str, dtype: torch.dtype) -> float:
-    """Measure the operations per second of a large matrix product, which is the best that the machine can do."""
-    left, right = (torch.randn(2048, 2048, device=device, dtype=dtype) for _ in range(2))
-    seconds = []
-    for _ in range(10):
-        start = synchronize()
-        left @ right
-        seconds.append(synchronize() - start)
-    return 2 * 2048**3 / statistics.median(seconds[3:])
-
-
 def compute_floor(case: Case, model: Qwen3ForCausalLM, rate: float) -> float:
     """Compute the seconds that an update takes at least: 6 operations for each weight and each token that meets it.
 
@@ -237,7 +161,7 @@ def compute_floor(case: Case, model: Qwen3ForCausalLM, rate: float) -> float:
 KINDS = ("TRL, no mask", "TRL's mask", "forking")
 
 
-def measure(case: Case, repeats: int, scale_down: bool, micro_batch: int) -> dict[str, dict[str, float]]:
+def measure(case: Case, repeats: int, scale_down: bool) -> dict[str, dict[str, float]]:
     torch.manual_seed(0)
     dtype = torch.float32 if scale_down else torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -249,7 +173,7 @@ def measure(case: Case, repeats: int, scale_down: bool, micro_batch: int) -> dic
     trainers = {}
     for kind in KINDS:
         model.forward = plain_forward  # each trainer replaces it with its own fused head
-        trainers[kind] = (build_trainer(kind, case, model, micro_batch), model.forward)
+        trainers[kind] = (build_trainer(kind, case, model), model.forward)
     for repeat in range(repeats + 1):
         for kind, (trainer, forward) in trainers.items():
             model.forward = forward
@@ -262,18 +186,28 @@ def measure(case: Case, repeats: int, scale_down: bool, micro_batch: int) -> dic
     return medians
 
 
+def build_even(**settings: Any) -> Case:
+    """A case with answers of half to full length, which leave little to balance."""
+    return Case(**({"lengths": "even", "completion_length": 256, "num_answers": 16, "micro_batch": 4} | settings))
+
+
 CASES = (
     [Case(rho=rho) for rho in (0.1, 0.2, 0.5, 1.0)]
     + [Case(zero_variance_share=share) for share in (0.25, 0.5)]
-    + [Case(completion_length=1024, num_answers=8), Case(completion_length=4096, num_answers=4)]
+    + [Case(completion_length=2048, num_answers=16, micro_batch=4)]
+    + [Case(shape="Qwen3-0.6B", zero_variance_share=share) for share in (0.0, 0.5)]
     + [Case(shape="Qwen3-8B", zero_variance_share=share) for share in (0.0, 0.5)]
-    + [Case(shape="Qwen3-0.6B, equal shares", zero_variance_share=share) for share in (0.0, 0.5)]
-    + [Case(shape="LM head of Qwen3-0.6B", num_answers=4)]
+    + [build_even(rho=rho) for rho in (0.2, 1.0)]
+    + [build_even(zero_variance_share=0.5)]
+    + [build_even(completion_length=1024, num_answers=8), build_even(completion_length=4096, num_answers=4)]
+    + [build_even(shape="Qwen3-0.6B", rho=rho) for rho in (0.1, 0.2, 0.5, 1.0)]
+    + [build_even(shape="Qwen3-0.6B", zero_variance_share=0.5), build_even(shape="Qwen3-8B")]
+    + [build_even(shape="LM head of Qwen3-0.6B", num_answers=4)]
 )
 
 
 COLUMNS = [
-    *("shape", "rho", "zero-variance groups", "tokens", "TRL, no mask", "TRL's mask", "here", "scoring"),
+    *("shape", "lengths", "tokens", "rho", "zero-variance groups", "TRL, no mask", "TRL's mask", "here", "scoring"),
     *("times faster", "with scoring", "memory", "floor"),
 ]
 
@@ -284,7 +218,7 @@ def build_row(case: Case, result: dict[str, dict[str, float]]) -> list[str]:
     seconds = [plain["update"], mask["update"], ours["update"], ours["scoring"]]
     ratios = [mask["update"] / ours["update"], mask["update"] / (ours["update"] + ours["scoring"])]
     return [
-        *(case.shape, f"{case.rho:g}", f"{case.zero_variance_share:g}", f"{case.completion_length}"),
+        *(case.shape, case.lengths, f"{case.completion_length}", f"{case.rho:g}", f"{case.zero_variance_share:g}"),
         *(f"{value:.2f} s" for value in seconds),
         *(f"{ratio:.2f}" for ratio in [*ratios, ours["peak_bytes"] / mask["peak_bytes"]]),
         f"{ours['floor']:.2f} s",
@@ -306,7 +240,8 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
             position + 0.2, mask / (ours["update"] + ours["scoring"]), 0.38, color=OTHER, label="with the scoring pass"
         )
         labels.append(
-            f"{case['shape']}, rho {case['rho']:g}, zero variance {case['zero_variance_share']:g}, {case['completion_length']} tokens"
+            f"{case['shape']}, {case['lengths']}, {case['completion_length']} tokens, rho {case['rho']:g}, "
+            f"zero variance {case['zero_variance_share']:g}"
         )
     axes.set_yticks(range(len(results)), labels)
     axes.invert_yaxis()
@@ -320,7 +255,6 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--micro-batch", type=int, default=4)
     parser.add_argument("--cases", type=int, nargs="*", help="numbers of the cases to run (all)")
     parser.add_argument("--full-size", action="store_true", help="use full-size shapes in bfloat16 (needs a GPU)")
     parser.add_argument("--json", type=Path)
@@ -334,7 +268,7 @@ def main() -> None:
     results, rows = [], []
     for number in arguments.cases if arguments.cases is not None else range(len(CASES)):
         case = CASES[number]
-        result = measure(case, arguments.repeats, not arguments.full_size, arguments.micro_batch)
+        result = measure(case, arguments.repeats, not arguments.full_size)
         results.append({"case": asdict(case), "result": result})
         rows.append(build_row(case, result))
         print(", ".join(rows[-1]), flush=True)

@@ -16,8 +16,9 @@ line. Copy this file to train on other data or with other rewards: each part of 
 from trl import get_peft_config
 
 from trl_forking import ForkingGRPOTrainer
+from trl_forking.commands.eval_data import load_eval_dataset
 from trl_forking.commands.math_loading import build_rewards, load_dataset, load_model, load_tokenizer
-from trl_forking.commands.train_math import TRAINING_ERRORS, begin_run, read_run
+from trl_forking.commands.train_math import TRAINING_ERRORS, begin_run, end_run, read_run
 from trl_forking.run.user_errors import exit_on_user_error
 
 
@@ -32,9 +33,8 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
         trainer = ForkingGRPOTrainer(
             args=training_args,  # a ForkingGRPOConfig
             reward_funcs=build_rewards(script_args, training_args),  # functions of TRL's form
-            train_dataset=load_dataset(
-                script_args, training_args, model_args, tokenizer
-            ),  # columns: prompt and solution
+            train_dataset=load_dataset(*run.arguments, tokenizer),  # columns: prompt and solution
+            eval_dataset=load_eval_dataset(*run.arguments, tokenizer),  # None without eval_strategy
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),  # None without --use_peft
             **load_model(script_args.gguf_file, training_args, model_args),
@@ -44,8 +44,7 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
     with exit_on_user_error(run.debug, TRAINING_ERRORS):
         trainer.train(resume_from_checkpoint=run.checkpoint)
         trainer.save_model(training_args.output_dir)
-    trainer.accelerator.print(f"Saved to {training_args.output_dir}")
-    trainer.accelerator.end_training()
+    end_run(trainer)  # says what the run shows, and writes verdict.json
     return trainer
 
 

@@ -9,17 +9,21 @@ from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
 from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES, TOKEN_SELECTIONS
+from .settings.limits import check_numbers
+from .settings.plain import normalize_fields
+from .settings.written_settings import WrittenSettings
 
 
 @dataclass
-class ForkingGRPOConfig(GRPOConfig):
+class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     r"""
     Configuration of [`ForkingGRPOTrainer`]: all of TRL's [`GRPOConfig`](https://huggingface.co/docs/trl/grpo_trainer)
     with the objective of [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939) as defaults.
 
     Parameters:
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
-            Share of the counted tokens in the paper's set, \\( \rho \\), in (0, 1]. `1.0` is plain GRPO, bit for bit.
+            Share of the counted tokens in the paper's set, \\( \rho \\), in (0, 1]. `1.0` is plain GRPO, and with
+            `sparse_update=False` bit for bit.
         token_selection (`str`, *optional*, defaults to `"high_entropy"`):
             Which tokens are kept. `"high_entropy"`: the top \\( \rho \\) by entropy, which are the paper's forking
             tokens. `"low_entropy"`: all other tokens. `"random"`: a random set of the same size as the paper's.
@@ -35,8 +39,23 @@ class ForkingGRPOConfig(GRPOConfig):
             Whether tokens whose advantage is exactly zero compete for the budget. Training learns nothing from them,
             so by default zero-variance groups use up nothing of it.
         sparse_update (`bool`, *optional*, defaults to `True`):
-            Whether to leave dropped tokens out of the forward and backward pass where the gradient stays the same.
-            Otherwise all tokens are computed, and a message says why.
+            Whether to leave padding and dropped tokens out of the forward and backward pass where the gradient stays the
+            same. Otherwise all tokens are computed, and a message says why. `False` also turns the next two fields off:
+            the model then gets TRL's tensors, bit for bit.
+        balance_micro_batches (`bool`, *optional*, defaults to `True`):
+            Whether to deal the answers of an optimizer step to its micro-batches by length, so that little is padded
+            and no micro-batch is larger than it has to be. The gradient stays the same. Where the loss depends on the
+            split, TRL's micro-batches stay, and a message says why.
+        balance_ranks (`bool`, *optional*, defaults to `True`):
+            Whether answers of an optimizer step move between processes, once a rollout, so that all processes have as
+            much to compute in each micro-batch. It needs `balance_micro_batches=True`.
+        max_tokens_per_micro_batch (`int`, *optional*):
+            Largest number of tokens of a micro-batch, padding included, as a bound for the memory of the update. If the
+            answers do not fit, training ends with an error that says how many micro-batches would do.
+        entropy_from_generation (`bool`, *optional*, defaults to `True`):
+            Whether to take the entropies of a rollout while Transformers samples it, so that no scoring pass is needed.
+            Rollouts of several turns, of vLLM, of continuous batching and of a `rollout_func`, and models with dropout
+            have a scoring pass in any case.
         log_entropy (`bool`, *optional*, defaults to `False`):
             Whether to write tokens, their entropies and kept flags into the table of logged completions. It needs
             `log_completions=True`.
@@ -73,9 +92,7 @@ class ForkingGRPOConfig(GRPOConfig):
 
     top_entropy_quantile: float = field(
         default=0.2,
-        metadata={
-            "help": "Share of the counted tokens in the paper's set, in (0, 1]. `1.0` is plain GRPO, bit for bit."
-        },
+        metadata={"help": "Share of the counted tokens in the paper's set, in (0, 1]. `1.0` is plain GRPO."},
     )
     token_selection: str = field(
         default="high_entropy",
@@ -103,7 +120,35 @@ class ForkingGRPOConfig(GRPOConfig):
     )
     sparse_update: bool = field(
         default=True,
-        metadata={"help": "Whether to leave dropped tokens out of the forward and backward pass where that is exact."},
+        metadata={
+            "help": "Whether to leave padding and dropped tokens out of the forward and backward pass where that is exact. "
+            "`False` gives the model TRL's tensors, bit for bit."
+        },
+    )
+    balance_micro_batches: bool = field(
+        default=True,
+        metadata={"help": "Whether to deal the answers of an optimizer step to its micro-batches by length."},
+    )
+    balance_ranks: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether answers of an optimizer step move between processes, so that all have as much to compute. It "
+            "needs `balance_micro_batches`."
+        },
+    )
+    max_tokens_per_micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Largest number of tokens of a micro-batch, padding included. Answers that do not fit end the training "
+            "with an error that says how many micro-batches would do."
+        },
+    )
+    entropy_from_generation: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether to take the entropies of a rollout while Transformers samples it, so that no scoring pass "
+            "is needed."
+        },
     )
     log_entropy: bool = field(
         default=False,
@@ -126,9 +171,7 @@ class ForkingGRPOConfig(GRPOConfig):
     )
 
     def __post_init__(self):
-        self._check_fields()
-        if self.drops_tokens:
-            self._refuse_gradient_through_dropped_tokens()
+        self.check()
         if self.bf16 is None:  # type: ignore[has-type]
             # TRL's default is bfloat16 everywhere, which raises an error on a machine without a GPU.
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
@@ -136,6 +179,19 @@ class ForkingGRPOConfig(GRPOConfig):
             super().__post_init__()
         except ValueError as error:
             raise self._explain_group_size() or error from None
+
+    def check(self) -> None:
+        """
+        Make the settings plain, and check them. The trainer does so again when a callback has changed one.
+
+        Raises:
+            `ValueError`: if a field has an unknown or impossible value, or a combination of fields is refused.
+        """
+        normalize_fields(self)
+        self._check_fields()
+        check_numbers(self)
+        if self.drops_tokens:
+            self._refuse_gradient_through_dropped_tokens()
 
     @property
     def drops_tokens(self) -> bool:
@@ -174,6 +230,7 @@ class ForkingGRPOConfig(GRPOConfig):
                 f"dynamic_sampling_max_rounds must be a whole number of at least 1, but it is {max_rounds!r}: set it to "
                 "10, or dynamic_sampling=False for one round."
             )
+        self._check_token_limit()
         if self.token_selection == "low_entropy" and not self.drops_tokens:
             raise ValueError(
                 "token_selection='low_entropy' trains the tokens outside the top share, and with "
@@ -188,6 +245,19 @@ class ForkingGRPOConfig(GRPOConfig):
             raise ValueError(
                 "log_entropy=True writes the kept flags when the answers are logged, but selection_scope='micro_batch' "
                 "selects them later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
+            )
+
+    def _check_token_limit(self) -> None:
+        limit = self.max_tokens_per_micro_batch
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ValueError(
+                f"max_tokens_per_micro_batch must be a whole number of at least 1, but it is {limit!r}: set the most tokens "
+                "that fit into memory, such as 32768, or leave it out."
+            )
+        if limit is not None and limit <= self.max_completion_length:
+            raise ValueError(
+                f"max_tokens_per_micro_batch={limit} is too small for one prompt with an answer of max_completion_length="
+                f"{self.max_completion_length} tokens: raise it, or lower max_completion_length."
             )
 
     def _refuse_gradient_through_dropped_tokens(self) -> None:
@@ -211,8 +281,11 @@ class ForkingGRPOConfig(GRPOConfig):
 
 
 def _suggest_share(value: Any) -> str:
-    is_percentage = isinstance(value, numbers.Real) and not isinstance(value, bool) and 1.0 < float(value) <= 100.0
-    return f", such as {value / 100:g} for {value:g} %" if is_percentage else ", such as 0.2"
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 1.0 < float(value) <= 100.0:
+        return ", such as 0.2"
+    if float(value) < 1.01:  # hardly 1 %: one minus or times one with an error
+        return ", such as 1.0 for all tokens"
+    return f", such as {value / 100:g} for {value:g} %"
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

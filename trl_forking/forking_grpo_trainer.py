@@ -21,26 +21,41 @@ from .run.checks import (
     check_fused_head,
     check_num_prompts,
     check_prompt_column,
-    check_rewards,
     check_trainable,
     find_idle_settings,
 )
 from .run.completions_table import CompletionsWriter, build_entropy_columns
 from .run.lengths import check_dataset_lengths
+from .run.live_settings import LiveSettingsMixin
 from .run.model_fixes import keep_4_bit_weights, make_bias_finite
 from .run.model_parts import has_dropout
+from .run.prompt_checks import PromptCheckMixin
 from .run.resume import ResumeMixin
+from .run.reward_checks import RewardCheckMixin, check_rewards
+from .run.score_check import check_scores
 from .selection.metrics import correct_clip_ratios
 from .selection.token_selector import Selection, TokenSelector, get_loss_mask
 from .selection.tokens import round_entropies
+from .update.micro_batch_facts import MicroBatchFacts, weigh_metric, weigh_newest
+from .update.micro_batch_mixin import MicroBatchMixin
 from .update.scoring import ScoringRequest
-from .update.sparse_update import find_obstacle
+from .update.sparse_update import find_obstacle, find_prompt_learning
 
 
 logger = get_logger(__name__)
 
 
-class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, DynamicSamplingMixin):
+class ForkingGRPOTrainer(
+    CardMixin,
+    ResumeMixin,
+    PushMixin,
+    EvaluationMixin,
+    MicroBatchMixin,
+    DynamicSamplingMixin,
+    RewardCheckMixin,
+    PromptCheckMixin,
+    LiveSettingsMixin,
+):
     r"""
     Trainer for GRPO on the tokens where the reasoning forks, from
     [Beyond the 80/20 Rule](https://huggingface.co/papers/2506.01939).
@@ -72,7 +87,7 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
 
     Raises:
         `TypeError`: if `args` is not a [`ForkingGRPOConfig`].
-        `ValueError`: if the dataset has no column `prompt`, a reward function does not return one number per answer,
+        `ValueError`: if the dataset has no column `prompt`, a reward function cannot be called as TRL calls it,
             or the model cannot be scored by TRL's fused LM head.
         `FloatingPointError`: in training, if an entropy is NaN; it names step, prompt and position.
 
@@ -122,14 +137,22 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
             check_dataset_lengths(self.train_dataset, self._tokenizer, args, self.model.config)
         make_bias_finite(self.model)
         keep_4_bit_weights(self.model)
+        check_scores(self)
         self.add_callback(CompletionsWriter(self))
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
-        self.selector = TokenSelector(args, self._reduce)
-        obstacle = find_obstacle(args, self.model, self.aux_loss_enabled)
-        wants_sparse = args.sparse_update and args.drops_tokens
-        self._is_sparse = wants_sparse and obstacle is None
+        self.selector = TokenSelector(self.rollout_settings, self._reduce)
         for text in find_idle_settings(args):
             logger.warning(text)
+        self.apply_settings()
+
+    def apply_settings(self) -> None:
+        """Choose which tokens are kept and computed, by the settings of the rollout under way."""
+        super().apply_settings()
+        settings = self.selector.settings = self.rollout_settings
+        obstacle = find_obstacle(settings, self.model, self.aux_loss_enabled)
+        wants_sparse = settings.sparse_update and settings.drops_tokens
+        self._is_sparse = wants_sparse and obstacle is None
+        self.leaves_out_padding = settings.sparse_update and find_prompt_learning(self.model) is None
         if wants_sparse and obstacle is not None:
             logger.warning(f"All tokens are computed, because {obstacle}.")
 
@@ -155,6 +178,8 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
 
     def _generate_and_score_completions(self, inputs):
         """Make a rollout batch as TRL does, and add entropies and kept tokens to it."""
+        if self.model.training or self.is_rollout_trained:  # an evaluation amid a rollout has the settings of that
+            self.take_settings()
         seen: list[torch.Tensor] = []
         # Where TRL scores the rollout itself, the entropies of its pass are used. There are two exceptions. With a KL
         # term that pass may be the reference model's. With dropout it would keep other tokens than the policy would
@@ -163,7 +188,7 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
         note = (lambda _, entropies: seen.append(entropies)) if takes_seen else None
         with self.request_scores(ScoringRequest(receive=note)):
             rollout = self.make_rollout(inputs)
-        if self.args.drops_tokens or self.args.dynamic_sampling:
+        if self.rollout_settings.drops_tokens or self.args.dynamic_sampling:
             self._silence_rounding(rollout)
         self._select_in_rollout(rollout, seen[0] if seen else None)
         return rollout.batch
@@ -174,23 +199,36 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
         informative = groups.repeat_interleave(len(rollout.rewards_per_func) // len(groups))  # of all ranks' answers
         batch["advantages"] = batch["advantages"] * informative.to(batch["row_ids"].device)[batch["row_ids"]]
 
-    def _select_in_rollout(self, rollout: Rollout, entropies: torch.Tensor | None) -> None:
-        """Select the kept tokens of a rollout where its scope allows, and show it to whoever asked to see it."""
-        args, batch = self.args, rollout.batch
+    @property
+    def _rollout_callbacks(self) -> list[RolloutCallback]:
         callbacks = [call for call in self.callback_handler.callbacks if isinstance(call, RolloutCallback)]
-        callbacks = callbacks if self.model.training else []
-        selects_later = args.drops_tokens and args.selection_scope == "micro_batch"
-        shows_all = bool(args.log_entropy or callbacks)
-        if not shows_all and (selects_later or not args.drops_tokens):
+        return callbacks if self.model.training else []
+
+    @property
+    def _selects_later(self) -> bool:
+        return self.rollout_settings.drops_tokens and self.rollout_settings.selection_scope == "micro_batch"
+
+    @property
+    def uses_entropies(self) -> bool:
+        """Whether the entropies of a whole rollout are needed, before it is trained."""
+        selects = self.rollout_settings.drops_tokens and not self._selects_later
+        return bool(selects or self.rollout_settings.log_entropy or self._rollout_callbacks)
+
+    def _select_in_rollout(self, rollout: Rollout, seen: torch.Tensor | None) -> None:
+        """Select the kept tokens of a rollout where its scope allows, and show it to whoever asked to see it."""
+        if not self.uses_entropies:
             return
+        args, batch, callbacks = self.args, rollout.batch, self._rollout_callbacks
+        entropies = batch.get("entropies") if seen is None else seen
         if entropies is None:
             # The counted tokens are all that has to be known, unless all tokens are shown.
+            shows_all = bool(self.rollout_settings.log_entropy or callbacks)
             only = self.selector.find_counted(batch) if self._is_sparse and not shows_all else None
             entropies = self.score_rollout(batch, only)
         batch["entropies"] = entropies
-        if not selects_later:
+        if not self._selects_later:
             self._select(batch, round_entropies(entropies)).write_to(batch)
-        if args.log_entropy:
+        if self.rollout_settings.log_entropy:
             self._log_entropies(batch)
         for callback in callbacks:
             callback.on_rollout(args, self.state, self.control, rollout=rollout)
@@ -208,7 +246,7 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
                 f"Step {step}: no token counts, because the advantage of every answer is zero or the answer is masked. "
                 "The step trains on nothing and training goes on."
             )
-        if self.args.drops_tokens:
+        if self.rollout_settings.drops_tokens:
             vocabulary_size = max(len(self._tokenizer), self.model.config.get_text_config().vocab_size)
             self.selector.count(batch["completion_ids"], selection, vocabulary_size)
         return selection
@@ -236,29 +274,30 @@ class ForkingGRPOTrainer(CardMixin, ResumeMixin, PushMixin, EvaluationMixin, Dyn
         only = selection.kept if selection is not None and self._is_sparse else None
         with self.request_scores(ScoringRequest(only=only, receive=receive)):
             loss = super()._compute_loss(model, inputs)
+        facts = MicroBatchFacts.read_from(inputs)  # an evaluation has none
         per_token_logps, entropies = scores
-        self._log_loss(
-            inputs,
-            cast(Selection, selection),
-            per_token_logps,
-            inputs["entropies"] if self._is_sparse else entropies,
-            mask,
-        )
-        return loss
+        entropies = inputs["entropies"] if self._is_sparse else entropies
+        self._log_loss(inputs, cast(Selection, selection), per_token_logps, entropies, mask, facts)
+        return loss if facts is None else loss * facts.loss_scale
 
     # Records -------------------------------------------------------------------------------------------------------------
 
-    def _log_loss(self, inputs, selection: Selection, per_token_logps, entropies, mask) -> None:
+    def _log_loss(self, inputs, selection: Selection, per_token_logps, entropies, mask, facts) -> None:
         of_loss = self.selector.compute_loss_metrics(inputs, selection, per_token_logps, entropies, mask)
+        metrics = self._metrics["train" if self.model.training else "eval"]
         for name, value in selection.metrics.items():
             self.metric_means.add(name, value)
-        # A micro-batch without such tokens has no share and no mean; NaN is left out of the averages.
-        self.metric_means.add("clip_fraction", of_loss.clip_fraction)
-        if self.args.drops_tokens:
-            metrics = self._metrics["train" if self.model.training else "eval"]
+        clip_fraction = of_loss.clip_fraction  # NaN in a micro-batch without kept tokens, and left out of the averages
+        if self.rollout_settings.drops_tokens:
             metrics["entropy"][-1] = of_loss.entropy
             is_narrowed = self.importance_sampling_level == "sequence"
             correct_clip_ratios(metrics, 1.0 if is_narrowed else of_loss.tokens_per_kept)
+        if facts is not None:
+            weigh_newest(metrics, facts, self.rollout_settings.drops_tokens, self.importance_sampling_level)
+            clip_fraction = weigh_metric(clip_fraction, facts.kept_weight)
+            self.metric_means.add("padding_share", facts.padding_share)
+            self.metric_means.add("rank_imbalance", facts.rank_imbalance)
+        self.metric_means.add("clip_fraction", clip_fraction)
 
     def _log_entropies(self, batch: dict[str, Any]) -> None:
         """Add columns to the table of logged completions."""

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.browser import (
+    assert_is_calm,
+    find,
+    needs_browser,
+    open_page,
+    resize,
+    run,
+    show_all,
+    start_browser,
+    webdriver,
+)
 from helpers.report_records import make_record, make_records
 from trl_forking.analysis.forks import select_forks
 from trl_forking.analysis.report import write_report
 from trl_forking.analysis.summary import summarize
 
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="the page is driven by selenium, which is not installed")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium or chromedriver is not on the PATH"),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 ALERT = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>"
 ARABIC = ["مر", "حبا", "،", " كيف", " حال", "ك", "؟"]
@@ -44,12 +48,7 @@ def make_page_records():
 
 @pytest.fixture(scope="module")
 def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    driver = start_browser()
     yield driver
     driver.quit()
 
@@ -78,40 +77,8 @@ def page(browser, path):
     assert_is_calm(browser)
 
 
-def resize(browser, width: int) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
-def open_page(browser, path: Path) -> None:
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    browser.get(path.as_uri())
-
-
-def assert_is_calm(browser, title: str = "Title") -> None:
-    """No script of a text ran, nothing was logged (a breach of the policy would be), nothing was asked of a network."""
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    assert sent and all(url.startswith(("file:", "data:")) for url in sent), sent
-    assert browser.title.startswith(title) and browser.title != "ran"
-
-
-def run(browser, script: str, *arguments):
-    return browser.execute_script(script, *arguments)
-
-
-def find(browser, selector: str):
-    return browser.find_element("css selector", selector)
-
-
 def press(browser, *keys: str) -> None:
     webdriver.ActionChains(browser).send_keys(*keys).perform()
-
-
-def show_all(browser) -> None:
-    run(browser, "[...document.querySelectorAll('#more button')].at(-1)?.click()")
 
 
 def read_kept(browser) -> list[bool]:

@@ -32,7 +32,9 @@ def test_summary_with_dynamic_sampling_names_the_cost():
     history |= {"forking/zero_variance_groups": [0.5, None], "forking/informative_groups": [0.4, 0.6]}
     run = {"forking": {"dynamic_sampling": True, "top_entropy_quantile": 0.2}, "history": history}
     assert summarize_run(run) == (
-        "The mean reward in training went from 0.10 at the first step to 0.30 at the last. In the first round of a rollout "
+        "The mean reward went from 0.10 at the first step to 0.30 at the last: 2 steps are too few to say whether the run "
+        "learned. Train at least 12 steps to get a verdict. In the last third of the steps 50 % of the groups of a first round had equal rewards, and dynamic "
+        "sampling replaced them. Choose prompts of medium difficulty: each replaced group costs its generation. In the first round of a rollout "
         "50 % of the groups had equal rewards. Dynamic sampling replaced them by answers to new prompts: 50 % of all "
         "generated groups were trained."
     )

@@ -55,7 +55,7 @@ def test_two_real_runs(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["compare-runs", str(runs / "evaluation_of_grpo"), str(runs / "forking")])
     output = " ".join(capsys.readouterr().out.split())
-    assert "avg@2" in output and "Equal steps are not equal compute: evaluation_of_grpo processed" in output
+    assert "avg@2" in output and "Equal steps are not equal compute: evaluation_of_grpo generated" in output
     assert "top_entropy_quantile 1.0 0.2" in output and "Plot: runs/run_comparison/comparison.png" in output
     folder = tmp_path / "runs" / "run_comparison"
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")

@@ -122,8 +122,8 @@ def test_which_template():
     [
         (["--data", "countdown"], "model_name_or_path is missing"),
         (["--model_name_or_path", "countdown"], "data is missing: give --data aime24"),
-        ([*COUNTDOWN[:2], "--data", "aime2024"], "There is no problem set aime2024; did you mean aime24?"),
-        ([*COUNTDOWN[:2], "--data", "no.jsonl"], "no.jsonl"),
+        (["--model_name_or_path", "some/model", "--data", "aime2024"], "There is no problem set aime2024; did you mean aime24?"),
+        (["--model_name_or_path", "some/model", "--data", "no.jsonl"], "no.jsonl"),
         ([*COUNTDOWN, "countdown"], "--data names countdown twice"),
         ([*COUNTDOWN, "--baseline", "nowhere"], "--baseline: there is no folder nowhere"),
         ([*COUNTDOWN, "--num_generations", "0"], "num_generations must be at least 1"),
@@ -132,6 +132,7 @@ def test_which_template():
         ([*COUNTDOWN, "--use_vllm"], "the built-in model is too small for vLLM"),
         ([*COUNTDOWN, "--num_problems", "2", "--max_completion_length", "500"], "does not fit into the 128 tokens"),
         (["--model_name_or_path", "./nowhere", "--data", "countdown"], "There is no model at ./nowhere"),
+        ([*COUNTDOWN, "aime24"], "The built-in model knows the built-in task only: give --data countdown, or another model for aime24"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_sentence(folder, capsys, flags, message):
@@ -151,7 +152,26 @@ def test_mistakes_are_one_sentence(folder, capsys, flags, message):
 )
 def test_hostile_files_are_one_sentence(folder, tmp_path, capsys, rows, message):
     file = write_problems(tmp_path / "bad.jsonl", rows)
-    assert message in fail(capsys, "--model_name_or_path", "countdown", "--data", file)
+    assert message in fail(capsys, "--model_name_or_path", "some/model", "--data", file)
+
+
+def test_a_tokenizer_that_cannot_encode_a_problem_is_one_sentence(folder, tmp_path, capsys):
+    """As that of a model which was trained on the built-in task: it knows 40 words."""
+    from trl_forking.countdown import load_countdown_model, load_countdown_tokenizer
+
+    load_countdown_model().save_pretrained(tmp_path / "trained")
+    load_countdown_tokenizer().save_pretrained(tmp_path / "trained")
+    file = write_problems(tmp_path / "easy.jsonl", [{"question": "What is 1 + 1?", "answer": "2"}])
+    for length in ([], ["--max_completion_length", "8"]):
+        message = fail(capsys, "--model_name_or_path", str(tmp_path / "trained"), "--data", file, *length)
+        assert "Problem 1 cannot be encoded by the tokenizer of the model" in message
+
+
+def test_rows_are_named_by_their_number_in_the_file(folder, tmp_path):
+    first, second = {"question": "1 + 1?", "answer": "2"}, {"question": "2 + 2?", "answer": "4"}
+    file = write_problems(tmp_path / "easy.jsonl", [{"question": "Why?"}, first, second, first])
+    ((problems, _),) = load_problem_sources([file])
+    assert "1 problem occurs more than once and is answered once: row 4." in problems.notes
 
 
 def test_a_preset_without_network_is_one_sentence(folder, capsys, monkeypatch):
@@ -159,7 +179,7 @@ def test_a_preset_without_network_is_one_sentence(folder, capsys, monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr("trl_forking.evaluation.problem_sets._load_from_hub", refuse)
-    message = fail(capsys, "--model_name_or_path", "countdown", "--data", "aime24")
+    message = fail(capsys, "--model_name_or_path", "some/model", "--data", "aime24")
     assert "aime24: HuggingFaceH4/aime_2024 could not be loaded (ConnectionError: no network)" in message
 
 
@@ -185,7 +205,7 @@ def test_an_engine_that_dies_is_one_sentence_and_its_work_is_kept(folder, capsys
 @pytest.mark.slow
 def test_the_same_figures_after_a_kill(folder):
     """The process is killed in the midst of the answers; the same command goes on to the same files."""
-    flags = ["--num_problems", "48", "--num_generations", "8", "--shard_size", "4", "--output_dir"]
+    flags = ["--num_problems", "40", "--num_generations", "4", "--shard_size", "4", "--output_dir"]
     arguments = [sys.executable, "-m", "trl_forking.commands.main", "evaluate", *COUNTDOWN, *flags]
     process = subprocess.Popen([*arguments, "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     shards = folder.parents[1] / "killed" / "countdown" / "answers"
@@ -194,7 +214,7 @@ def test_the_same_figures_after_a_kill(folder):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(list(shards.glob("0*.parquet"))) < 12
+    assert len(list(shards.glob("0*.parquet"))) < 10
     for name in ("killed", "whole"):
         subprocess.run([*arguments, name], check=True, capture_output=True)
     killed, whole = (folder.parents[1] / name for name in ("killed", "whole"))

@@ -17,7 +17,13 @@ from trl_forking.commands.demo import DemoArguments
 from trl_forking.commands.evaluate import EvaluateArguments
 from trl_forking.commands.main import COMMANDS, main
 from trl_forking.commands.math_arguments import MathArguments
+from trl_forking.commands.verdict import VerdictArguments
 from trl_forking.commands.verify import VerifyArguments
+
+
+@dataclasses.dataclass
+class NoArguments:
+    """`trl-forking env` has no flags."""
 
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +35,8 @@ OWN = {
     "evaluate": EvaluateArguments,
     "compare-runs": CompareRunsArguments,
     "card": CardArguments,
+    "verdict": VerdictArguments,
+    "env": NoArguments,
     "verify": VerifyArguments,
 }
 HEAVY = ("torch", "transformers", "trl", "datasets", "accelerate", "numpy", "rich")

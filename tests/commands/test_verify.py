@@ -55,7 +55,7 @@ def test_a_file(tmp_path, capsys):
     path = write(tmp_path, {"gold": "1/2", "answer": "0.5"}, "", {"solution": 5, "completion": r"\boxed{6}"})
     code, output = run(capsys, "--file", path)
     assert code == 1
-    assert f"right: {path}, line 1\n" in output.out and f"wrong: {path}, line 3\n" in output.out
+    assert f"right: {path}, row 1\n" in output.out and f"wrong: {path}, row 2\n" in output.out
     assert output.out.endswith("1 of 2 answers are right\n")
     code, output = run(capsys, f"--file={path}", "--json")
     assert code == 1 and [json.loads(line)["reward"] for line in output.out.splitlines()] == [1.0, 0.0]
@@ -91,7 +91,7 @@ def test_mistakes(flags, message, capsys):
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [("{", "line 1 is no JSON"), ("[1]", "line 1 has no pair"), ('{"gold": 1}', "line 1 has no pair")],
+    [("{", ":1: not a JSON object"), ("[1]", ":1: not a JSON object"), ('{"gold": 1}', "row 1 has no pair")],
 )
 def test_a_broken_line(tmp_path, row, message, capsys):
     code, output = run(capsys, "--file", write(tmp_path, row))

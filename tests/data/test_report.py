@@ -10,6 +10,7 @@ from trl_forking.data.problems import load_problems
 from trl_forking.data.prompts import choose_prompts, load_prompts
 from trl_forking.data.report import describe_choice, raise_if_empty
 from trl_forking.data.rows import Row
+from trl_forking.rewards.math_reward import NO_TIME
 from trl_forking.run.user_errors import UserError
 
 
@@ -105,6 +106,13 @@ def test_the_verifier_is_asked_once_for_each_answer():
     rows = [{"question": str(n), "answer": n % 2} for n in range(100)]
     choose(*rows, explain=asked.append)
     assert asked == ["0", "1"]
+
+
+def test_the_verifier_is_asked_again_where_it_had_no_time():
+    replies = iter([NO_TIME, None, "it is no number"])
+    choice = choose(*[{"problem": f"{n}?", "answer": n // 3} for n in range(6)], explain=lambda text: next(replies))
+    assert [problem.question for problem in choice.problems] == ["1?", "2?"]
+    assert list(choice.left_out) == [f"answer: {NO_TIME}", "answer: it is no number"]
 
 
 def test_an_analysis_leaves_out_what_training_leaves_out(tmp_path, capsys):

@@ -191,6 +191,8 @@ def test_numbers_of_parquet_keep_their_digits(column, texts, tmp_path):
         ("N/A", "the text N/A"),
         ("not found", "the text not found"),
         ("proof", "the word proof"),
+        ("Unknown", "the word Unknown"),
+        ("TBD", "the word TBD"),
         ("NA", "the word NA"),
         ([], "empty"),
         ([None], "null"),
@@ -266,6 +268,7 @@ def test_broken_json_is_named(content, message, tmp_path):
         ('q,a\n"closed" twice",2\n', r"a\.csv:2: not a row of CSV"),
         (b"q,a\n1,2\n\xe9,3\n", r"a\.csv:3: not UTF-8: save the file as UTF-8"),
         ("q,a\n1,2\n".encode("utf-16"), r"a\.csv:1: not UTF-8"),
+        ("q,answer,answer\n1,2,3\n", r"a\.csv: two columns have the name answer"),
     ],
 )
 def test_broken_csv_is_named_by_its_line(content, message, tmp_path):
@@ -283,6 +286,10 @@ def test_rows_of_csv_that_are_short_or_long(tmp_path):
     ]
 
 
+def test_columns_without_a_name_may_repeat(tmp_path):
+    assert read(write(tmp_path, "a.csv", "q,a,,\n1,2,,\n"))[0]["a"] == "2"
+
+
 def test_what_is_no_parquet_is_one_sentence(tmp_path):
     for content in (b"", b"PAR1", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"):
         with pytest.raises(UserError, match=r"a\.parquet: not a Parquet file"):
@@ -292,3 +299,21 @@ def test_what_is_no_parquet_is_one_sentence(tmp_path):
 def test_a_line_of_text_that_is_not_utf_8_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.txt:2: not UTF-8"):
         read(write(tmp_path, "a.txt", b"w3\n\xff\n"))
+
+
+@pytest.mark.parametrize("depth", [70, 500, 5000, 200_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_a_row_that_is_nested_too_deeply_is_named(tmp_path, depth, opening, closing):
+    deep = opening * depth + "1" + closing * depth
+    lines = write(tmp_path, "a.jsonl", f'{{"question": "1 + 1?", "answer": 2}}\n{{"question": "?", "more": {deep}}}\n')
+    with pytest.raises(UserError, match=r"a\.jsonl:2: .*nested .* 64 levels deep.*\. The file has 1 other"):
+        read(lines)
+    whole = write(tmp_path, "a.json", f'[{{"question": "1 + 1?", "answer": 2}}, {{"question": "?", "more": {deep}}}]')
+    with pytest.raises(UserError, match=r"a\.json: .* is nested more than 64 levels deep: write it flatter\.$"):
+        read(whole)
+
+
+def test_a_row_that_is_nested_as_in_real_data_is_read(tmp_path):
+    deep = "[" * 40 + "1" + "]" * 40
+    path = write(tmp_path, "a.jsonl", f'{{"question": "1 + 1?", "more": {deep}, "wide": {list(range(1000))}}}\n')
+    assert read(path)[0]["question"] == "1 + 1?"

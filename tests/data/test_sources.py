@@ -86,7 +86,18 @@ def test_a_name_that_looks_like_a_file_is_never_looked_up(name, nearest, folder,
 
 @pytest.mark.parametrize(
     "name",
-    ["x.jsonl", "../x.csv", "./x", "/no/such/folder/x", "~/no_such_file.parquet", "a/b/c", "a b", "C:\\x", "q.tsv"],
+    [
+        "x.jsonl",
+        "../x.csv",
+        "./x",
+        "/no/such/folder/x",
+        "~/no_such_file.parquet",
+        "a/b/c",
+        "a b",
+        "C:\\x",
+        "q.tsv",
+        "a.jsonl/x",
+    ],
 )
 def test_a_name_without_a_near_one_says_so(name, folder, no_hub):
     with pytest.raises(UserError, match=r"^There is no file .*\. Check the name; examples/make_gsm_data\.py"):
@@ -97,6 +108,13 @@ def test_a_name_without_a_near_one_names_what_is_there(folder, no_hub):
     write_files(folder, *(f"{name}.jsonl" for name in ("alpha", "beta", "gamma", "delta")))
     with pytest.raises(UserError, match=r"that folder has alpha\.jsonl, beta\.jsonl, delta\.jsonl\.$"):
         check_source("zzzzz.csv")
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_an_empty_name_is_not_this_folder(name, folder, no_hub):
+    write_files(folder, "a.jsonl")
+    with pytest.raises(UserError, match="The name of the data is empty"):
+        check_source(name)
 
 
 @pytest.mark.parametrize("name", ["https://a.b/c.jsonl", "hf://datasets/a/b", "s3://a/b.parquet"])

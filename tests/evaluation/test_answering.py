@@ -5,7 +5,7 @@ import math
 import pytest
 
 from helpers.evaluations import ExactVerifier, ScriptedEngine, make_answer, make_rows
-from trl_forking.analysis.records import find_missing_shards, read_settings
+from trl_forking.analysis.shards import find_missing_shards, read_settings
 from trl_forking.evaluation.answering import EngineStopped, answer_problems
 from trl_forking.evaluation.records import group_by_problem, read_answers, write_answers
 from trl_forking.evaluation.summary import summarize_answers

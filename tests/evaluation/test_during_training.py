@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from helpers.processes import run_steps
-from helpers.tiny import NUM_GENERATIONS, build_answer, build_dataset, build_trainer, reward_fixed
+from helpers.tiny import NUM_GENERATIONS, NUM_PROMPTS, build_answer, build_dataset, build_trainer, reward_fixed
 from trl_forking.card.logged_evaluations import build_logged_results, collect_evaluations
 from trl_forking.card.model_card import rebuild_card
 from trl_forking.card.run_files import read_record, write_record
@@ -116,9 +116,13 @@ def test_two_processes_count_every_problem_once(tmp_path):
     settings = [
         {"num_problems": NUM_PROBLEMS, "per_device_eval_batch_size": 8, "gradient_accumulation_steps": 4},
         {"num_problems": 7, "per_device_eval_batch_size": 2, "gradient_accumulation_steps": 4},
+        {"num_problems": 1, "per_device_eval_batch_size": 8, "gradient_accumulation_steps": 4, "trains": True},
     ]
-    first, second = run_steps("evaluation_worker.py", tmp_path / "out.pt", settings)
+    first, second, trained = run_steps("evaluation_worker.py", tmp_path / "out.pt", settings)
     check(first)
+    # The tokens of both processes are counted: those of the 64 fixed answers.
+    answers = [build_answer(number, sample) for number in range(NUM_PROMPTS) for sample in range(NUM_GENERATIONS)]
+    assert trained["forking/generated_tokens"] == sum(map(len, answers))
     # A group lies on both ranks, and the fixed answers of a problem are those of its place in the batch.
     assert second["eval_forking/problems"] == 7
     assert second["eval_forking/avg@4"] == pytest.approx(sum(map(average, range(7))) / 7)

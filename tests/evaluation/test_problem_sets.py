@@ -1,5 +1,6 @@
 """Presets: what is pinned, and that other data than expected is refused. The data is a small file of the same shape."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from trl_forking.evaluation.problem_sets import (
     load_problem_set,
     select_problems,
 )
+from trl_forking.run.user_errors import UserError
 
 
 def make_rows(problem_set, number=None):
@@ -87,6 +89,39 @@ def test_other_data_than_expected_stops(change, message):
         load_problem_set(problem_set, FakeHub(change(make_rows(problem_set))).load)
 
 
+@pytest.mark.parametrize("name", PROBLEM_SETS)
+def test_every_preset_stops_at_another_number_or_other_columns(name):
+    problem_set = PROBLEM_SETS[name]
+    rows, find = make_rows(problem_set), lambda dataset: "f" * 40
+    for other in (rows[1:], [*rows, rows[0]]):
+        with pytest.raises(
+            UserError, match=f"{name}: {problem_set.dataset} has {len(other)} problems, but this version expects"
+        ):
+            load_problem_set(problem_set, FakeHub(other).load, find)
+    for column in (problem_set.question, problem_set.answer, *problem_set.columns):
+        other = [{key.replace(column, column.capitalize()): value for key, value in row.items()} for row in rows]
+        with pytest.raises(
+            UserError, match=f"has the columns .*, but this version expects .*{column}.*Give the problems as a file"
+        ):
+            load_problem_set(problem_set, FakeHub(other).load, find)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROBLEM_SETS)
+def test_every_preset_stops_at_another_split_or_configuration(name, tmp_path):
+    """The real loader reads a folder that has a split of another name, and no configurations."""
+    (tmp_path / "data").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in make_rows(PROBLEM_SETS[name]))
+    (tmp_path / "data" / "validation.jsonl").write_text(lines)
+    with pytest.raises(UserError) as caught:
+        load_problem_set(
+            replace(PROBLEM_SETS[name], dataset=str(tmp_path / "data")), find_newest=lambda dataset: "f" * 40
+        )
+    said = str(caught.value)
+    assert "is not what this version expects, with" in said and f"split {PROBLEM_SETS[name].split}" in said
+    assert said.endswith("Give the problems as a file to --data.") and "network" not in said
+
+
 def test_a_number_is_an_answer():
     problem_set = replace(PROBLEM_SETS["aime24"], num_problems=2)
     rows = make_rows(problem_set)
@@ -105,8 +140,6 @@ def test_no_network_is_one_sentence(name):
 
 def test_the_real_loader_reads_files_of_the_same_shape(tmp_path):
     """The default loader is `datasets.load_dataset`; here the data set is a folder with a file like that of the Hub."""
-    import json
-
     problem_set = replace(PROBLEM_SETS["aime25"], dataset=str(tmp_path / "aime25"))
     (tmp_path / "aime25").mkdir()
     lines = "".join(json.dumps(row) + "\n" for row in make_rows(problem_set))

@@ -19,7 +19,7 @@ from trl_forking.evaluation.results import (
     describe_difference,
     write_results,
 )
-from trl_forking.evaluation.summary import compare_summaries
+from trl_forking.evaluation.summary import Estimate, PairedDifference, compare_summaries
 
 
 WRONG = {"is_right": False, "read": "3", "vote": 1, "completion": "It is 3"}
@@ -112,12 +112,33 @@ def test_the_table_fits_into_80_columns():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"), [(-0.1, 0.2, "not distinguishable from noise"), (0.05, 0.2, "more than noise")]
+    ("low", "high", "num_differing", "words"),
+    [
+        (-0.1, 0.2, 20, "not distinguishable from noise."),
+        (0.05, 0.2, 20, "more than noise."),
+        (0.05, 0.2, 3, "noise: only 3 of 30 problems differ, and fewer than 6 cannot show a difference."),
+        (-0.1, 0.1, 0, "noise: no problem differs, and fewer than 6 cannot show a difference."),
+    ],
 )
-def test_a_difference_in_words(low, high, words):
-    difference = make_compared().difference
-    estimate = difference.estimates["avg@2"]._replace(low=low, high=high)
-    assert words in describe_difference(difference._replace(estimates={"avg@2": estimate}), "avg@2")
+def test_a_difference_in_words(low, high, num_differing, words):
+    estimate = Estimate((low + high) / 2, low, high, 30)
+    difference = PairedDifference(30, 0, {"avg@2": estimate}, {"avg@2": num_differing})
+    assert describe_difference(difference, "avg@2").endswith(words)
+
+
+def test_equal_models_are_not_certain_to_stay_equal(tmp_path):
+    """All differences are zero: the interval has a length, and the sentence claims nothing."""
+    answers = [make_answer(problem_index=i, key=str(i)) for i in range(30)]
+    summary = make_set(answers).summary
+    each = make_set(answers, baseline=summary, difference=compare_summaries(summary, summary))
+    change = each.difference.estimates["avg@1"]
+    assert change.mean == 0 and change.low == -change.high < -0.1
+    assert "not distinguishable from noise: no problem differs" in describe_difference(each.difference, "avg@1")
+    write_results(tmp_path, [each], "tiny")
+    (content,) = json.loads((tmp_path / "evaluation.json").read_text())["sets"]
+    figures = content["difference"]["figures"]
+    assert figures["avg@1"]["is_noise"] and figures["avg@1"]["num_differing"] == 0
+    assert figures["length"]["interval"] is None
 
 
 def test_the_page_has_every_answer_and_nothing_runs(tmp_path):

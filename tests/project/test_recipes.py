@@ -212,7 +212,7 @@ QWEN3 = {
 }
 H100 = {"memory": 80e9, "flops": 989e12, "bandwidth": 3.35e12}
 RTX_4090 = {"memory": 25.8e9, "flops": 165e12, "bandwidth": 1.0e12}
-# By recipe: model, GPU, mean answer length, rounds of dynamic sampling. Half of the groups are taken to be dead.
+# By recipe: model, GPU, mean answer length, rounds of dynamic sampling. Half of the groups are taken to be zero-variance groups.
 ASSUMED = {
     "paper_qwen3_8b": ("8B", H100, 6084, 3),
     "paper_qwen3_14b": ("14B", H100, 7892, 3),

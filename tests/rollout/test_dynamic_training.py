@@ -73,7 +73,7 @@ def get_logs(trainer) -> list[dict]:
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
-def test_every_trained_group_teaches(tmp_path):
+def test_every_trained_group_is_informative(tmp_path):
     rewards = Recorder()
     trainer = build(tmp_path, reward_funcs=rewards)
     batches = record_batches(trainer)
@@ -146,7 +146,7 @@ def test_what_was_found_is_kept_when_the_rounds_run_out(tmp_path):
     assert entry["forking/sampling_rounds"] == 3 and entry["forking/informative_groups"] == pytest.approx(1 / 12)
 
 
-def test_nothing_is_trained_where_no_group_teaches(tmp_path, monkeypatch):
+def test_nothing_is_trained_where_no_group_is_informative(tmp_path, monkeypatch):
     warnings = []
     monkeypatch.setattr("trl_forking.rollout.dynamic_sampling_mixin.logger.warning_once", warnings.append)
     trainer = build(tmp_path, reward_funcs=lambda completions, **kwargs: [0.3] * len(completions), max_steps=2)

@@ -1,14 +1,11 @@
-import logging
-
 import pytest
-import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from transformers import Qwen3Config, Qwen3Model, Qwen3PreTrainedModel
 from trl import GRPOConfig
 
 from helpers.tiny import build_dataset, build_model, build_tokenizer, build_trainer, reward_fixed
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
-from trl_forking.run.checks import check_fused_head, check_prompt_column, check_rewards
+from trl_forking.run.checks import check_fused_head, check_num_prompts, check_prompt_column
 
 
 DATASET = Dataset.from_dict({"prompt": ["a", "b", "c"], "solution": ["1", "2", "3"]})
@@ -26,73 +23,56 @@ def test_dataset_without_prompt(columns, likely):
 
 
 @pytest.mark.parametrize(
-    ("returned", "sentence"),
+    ("dataset", "message"),
     [
-        ([1.0], "returned 1 values for 2 answers"),
-        ([1.0, 1.0, 1.0], "returned 3 values for 2 answers"),
-        ([1.0, "good"], "returned 'good' for the answer to row 1 of train_dataset"),
-        ([[1.0], [2.0]], r"returned \[1.0\] for the answer to row 0"),
-        (0.5, "returned 0.5 for 2 answers"),
-        (None, "returned None for 2 answers"),
+        (
+            DatasetDict(train=DATASET, test=DATASET),
+            r"DatasetDict with the splits 'train', 'test', .*pass dataset\['train'\]",
+        ),
+        (DatasetDict(validation=DATASET), r"DatasetDict with the splits 'validation', .*pass dataset\['validation'\]"),
+        (
+            IterableDatasetDict(train=DATASET.to_iterable_dataset()),
+            r"IterableDatasetDict with .*pass dataset\['train'\]",
+        ),
+        ({"train": DATASET}, r"is a dict with the splits 'train', .*pass dataset\['train'\]"),
+        ({}, r"is a dict with the splits \(none\)"),
+        (
+            "openai/gsm8k",
+            r"is the text 'openai/gsm8k', not a dataset: pass load_dataset\('openai/gsm8k', split='train'\)",
+        ),
     ],
+    ids=["splits", "other name", "streams", "dict", "empty", "name"],
 )
-def test_reward_of_wrong_shape_is_refused_by_name(returned, sentence):
-    def my_reward(completions, **kwargs):
-        return returned
-
-    with pytest.raises(ValueError, match=f"^Reward function 'my_reward' {sentence}"):
-        check_rewards([reward_fixed_like, my_reward], DATASET)
-
-
-def reward_fixed_like(prompts, completions, completion_ids, solution, trainer_state, log_extra, log_metric, **kwargs):
-    log_metric("length", 1.0)
-    log_extra("solution", solution)
-    return [None, True]
+def test_several_splits_are_no_dataset(tmp_path, dataset, message):
+    """A dictionary of one split would have "1 rows"."""
+    args = ForkingGRPOConfig(str(tmp_path), use_cpu=True, report_to="none")
+    with pytest.raises(ValueError, match=f"^train_dataset .*{message}") as error:
+        ForkingGRPOTrainer("no/such-model", reward_fixed, args, dataset)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="^train_dataset "):
+        check_num_prompts(dataset, args)
 
 
-def test_rewards_that_cannot_be_tried_pass(caplog):
-    def fragile(completions, **kwargs):
-        return [completion.split()[0] for completion in completions]
-
-    async def remote(completions, **kwargs):
-        raise AssertionError("must not be called")
-
-    with caplog.at_level(logging.WARNING):
-        check_rewards([fragile, remote, "org/reward-model", torch.nn.Linear(1, 1)], DATASET)
-    assert "'fragile' failed on an empty answer: IndexError" in caplog.text
-    check_rewards(fragile, DATASET.to_iterable_dataset())
-
-
-def test_missing_dependency_of_a_reward_names_the_extra(monkeypatch):
-    from trl.rewards import accuracy_reward
-
-    monkeypatch.setattr("trl.rewards.accuracy_rewards.is_math_verify_available", lambda: False)
-    dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": "1 + 1"}]], "solution": ["2"]})
-    with pytest.raises(
-        ImportError, match=r"^Reward function 'accuracy_reward' cannot run.*pip install 'trl-forking\[math\]'"
-    ):
-        check_rewards(accuracy_reward, dataset)
+@pytest.mark.parametrize(
+    ("settings", "least"), [({}, 1.0), ({"gradient_accumulation_steps": 4}, 0.5), ({"num_iterations": 2}, 1)]
+)
+def test_too_few_prompts_for_one_step_of_dynamic_sampling(tmp_path, settings, least):
+    """16 prompts, of which a step takes 16 or 8."""
+    settings = {"max_steps": -1, "dynamic_sampling": True} | settings
+    with pytest.raises(ValueError) as error:
+        build_trainer(str(tmp_path), num_train_epochs=least / 2, **settings)
+    assert f"num_train_epochs={least / 2:g} of 16 rows are {int(8 * least)} prompts, and one step" in str(error.value)
+    assert f"set num_train_epochs to at least {least:g}, or set max_steps." in str(error.value)
+    build_trainer(str(tmp_path), num_train_epochs=least / 2, **(settings | {"max_steps": 1}))
+    trainer = build_trainer(str(tmp_path), num_train_epochs=least, **settings)
+    trainer.train()
+    assert trainer.state.global_step == 1 if settings.get("num_iterations", 1) == 1 else trainer.state.global_step > 0
 
 
 def test_streamed_dataset_without_prompt():
     stream = IterableDataset.from_generator(lambda: iter([{"question": "a"}]))
     with pytest.raises(ValueError, match="^train_dataset has no column 'prompt'"):
         check_prompt_column(stream, "train_dataset")
-
-
-def test_rewards_that_read_what_a_rollout_func_adds(tmp_path):
-    build_trainer(tmp_path, reward_funcs=lambda completions, **kwargs: kwargs.get("env_reward", []))
-
-
-def test_conversational_prompts_get_conversational_answers():
-    seen = []
-
-    def reward(completions, **kwargs):
-        seen.extend(completions)
-        return [0.0] * len(completions)
-
-    check_rewards(reward, Dataset.from_dict({"prompt": [[{"role": "user", "content": "1 + 1"}]]}))
-    assert seen == [[{"role": "assistant", "content": ""}]]
 
 
 def test_model_without_a_fused_head_path():
@@ -124,8 +104,8 @@ def test_trainer_refuses_before_the_model_is_loaded(tmp_path):
     args = ForkingGRPOConfig(str(tmp_path), use_cpu=True, report_to="none")
     with pytest.raises(ValueError, match="has no column 'prompt'"):
         ForkingGRPOTrainer("no/such-model", reward_fixed, args, DATASET.rename_column("prompt", "question"))
-    with pytest.raises(ValueError, match="^Reward function '<lambda>' returned"):
-        ForkingGRPOTrainer("no/such-model", lambda completions, **kwargs: [1], args, DATASET)
+    with pytest.raises(ValueError, match="^Reward function '<lambda>' does not take completion_ids"):
+        ForkingGRPOTrainer("no/such-model", lambda completions: [1], args, DATASET)
     with pytest.raises(TypeError, match="^args must be a ForkingGRPOConfig, but it is a GRPOConfig"):
         ForkingGRPOTrainer("no/such-model", reward_fixed, GRPOConfig(str(tmp_path), use_cpu=True), DATASET)
 

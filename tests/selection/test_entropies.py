@@ -23,6 +23,14 @@ def test_entropies_equal_a_loop_in_float64(scale, shape):
     assert torch.equal(logits, before)
 
 
+def test_a_large_vocabulary_and_large_logits_cost_no_precision():
+    """A sum of p log p in fp32 is wrong by 9e-6 here, and log Z minus the mean logit by 1.1e-5."""
+    logits = 3 * torch.randn(64, 50_000, generator=torch.Generator().manual_seed(0)) + 40
+    probabilities = logits.double().softmax(-1)
+    expected = torch.special.entr(probabilities).sum(-1, keepdim=True)
+    torch.testing.assert_close(compute_entropies(logits).double(), expected, atol=2e-6, rtol=0)
+
+
 def test_one_possible_token_has_no_entropy():
     assert compute_entropies(torch.tensor([[-math.inf, 3.0, -math.inf]])).item() == 0.0
 

@@ -1,5 +1,6 @@
 import itertools
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -140,6 +141,28 @@ def test_budget_is_the_exact_ceiling(rho):
         budget = compute_budget(num_tokens, rho)
         assert budget >= Decimal(str(rho)) * num_tokens > budget - 1
     assert compute_budget(100, 0.07) == 7 and math.ceil(0.07 * 100) == 8
+
+
+@pytest.mark.parametrize(
+    ("share", "meant"),
+    [
+        (0.1 + 0.2, Fraction(3, 10)),
+        (1 - 0.9, Fraction(1, 10)),
+        (0.3 - 0.1, Fraction(1, 5)),
+        (sum([0.1] * 7), Fraction(7, 10)),
+        (1.1 - 1, Fraction(1, 10)),
+        (2 / 3, Fraction(2, 3)),
+        (1 / 7, Fraction(1, 7)),
+        (0.012345 * 3 / 3, Fraction(12345, 10**6)),
+        (1e-9, Fraction(1, 10**9)),
+        (0.2000001, Fraction(2000001, 10**7)),
+        (0.1234567890123, Fraction(1234567890123, 10**13)),
+        (sum([0.1] * 10), Fraction(1)),
+    ],
+)
+def test_rounding_errors_of_a_share_add_no_token(share, meant):
+    for num_tokens in (1, 3, 7, 10, 2100, 123_456_789, 10**12):
+        assert compute_budget(num_tokens, share) == math.ceil(meant * num_tokens)
 
 
 def test_rounding_moves_entropies_by_less_than_half_the_grid():

@@ -45,6 +45,12 @@ def test_a_percentage_is_recognized(tmp_path):
         build(tmp_path, top_entropy_quantile=20)
 
 
+@pytest.mark.parametrize("rho", [1.0000000001, 1 + 2**-52, sum([0.1] * 10) + 3e-16, 1.001])
+def test_a_share_just_above_one_means_all_tokens(tmp_path, rho):
+    with pytest.raises(ValueError, match=r"set the share of tokens to train, such as 1.0 for all tokens\.$"):
+        build(tmp_path, top_entropy_quantile=rho)
+
+
 @pytest.mark.parametrize("rho", [1e-9, 0.2, 1, 1.0, np.float32(0.5)])
 def test_share_in_range_is_accepted(tmp_path, rho):
     assert build(tmp_path, top_entropy_quantile=rho).drops_tokens == (rho < 1)

@@ -42,6 +42,9 @@ TWO_PROCESSES = [
         "first_rank_has_zero_variance": True,
     },  # one rank finds all its groups informative, the other none
     {"dynamic_sampling": True, "dynamic_sampling_max_rounds": 1, "token_selection": "random"},
+    {"long_tailed": True, "loss_type": "grpo"},
+    {"long_tailed": True, "first_rank_has_zero_variance": True},
+    {"long_tailed": True, "balance_ranks": False, "loss_type": "sapo"},
 ]
 
 

@@ -25,10 +25,10 @@ ONE_BATCH = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1
 
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)
 def test_rho_1_is_grpo_to_the_bit(tmp_path, loss_type):
-    """Two steps with sampled answers: losses, gradient norms and weights."""
+    """Two steps with sampled answers: losses, gradient norms and weights. `sparse_update=False` keeps TRL's tensors."""
     settings = {"loss_type": loss_type, "rollout_func": None, "max_steps": 2, "learning_rate": 0.1}
     plain = build_trainer(tmp_path, **TRL, **settings)
-    forking = build_trainer(tmp_path, **settings, top_entropy_quantile=1.0)
+    forking = build_trainer(tmp_path, **settings, top_entropy_quantile=1.0, sparse_update=False)
     assert torch.equal(compute_weight_change(forking), compute_weight_change(plain))
     for ours, theirs in zip(forking.state.log_history[:2], plain.state.log_history[:2], strict=True):
         assert theirs["grad_norm"] > 0
@@ -40,9 +40,8 @@ def test_rho_1_is_grpo_to_the_bit(tmp_path, loss_type):
 def test_micro_batch_and_all_equal_trls_own_mask(tmp_path, loss_type):
     settings = {"loss_type": loss_type, "top_entropy_quantile": 0.2}
     plain = compute_weight_change(build_trainer(tmp_path, **TRL, **settings))
-    forking = build_trainer(
-        tmp_path, **settings, selection_scope="micro_batch", loss_normalizer="all", count_zero_advantage=True
-    )
+    settings |= {"selection_scope": "micro_batch", "loss_normalizer": "all", "count_zero_advantage": True}
+    forking = build_trainer(tmp_path, **settings, sparse_update=False)
     assert torch.equal(compute_weight_change(forking), plain)
 
 
@@ -209,6 +208,7 @@ def test_metrics_are_logged_at_every_step(tmp_path, token_selection, scope):
         assert set(metrics) == {
             "threshold", "kept_fraction", "counted_fraction", "entropy_p50", "entropy_p80", "entropy_p95",
             "entropy_p99", "entropy_share", "clip_fraction", "selected_entropy_mean", "dropped_entropy_mean",
+            "padding_share", "rank_imbalance", "generated_tokens",
         }  # fmt: skip
         expected_share = 0.8 if token_selection == "low_entropy" else 0.2
         assert metrics["kept_fraction"] == pytest.approx(expected_share, abs=0.08)

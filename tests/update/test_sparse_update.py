@@ -36,7 +36,7 @@ def compare(tmp_path, tolerance: float = 1e-6, **settings):
         gradients[sparse], logs[sparse] = compute_gradients(trainer)[-1], trainer.state.log_history
     assert gradients[False].any() and relative_error(gradients[True], gradients[False]) < tolerance
     for with_all, without in zip(logs[False], logs[True], strict=True):
-        for key in set(with_all) - {"step_time", "entropy"}:
+        for key in set(with_all) - {"step_time", "entropy", "forking/padding_share"}:
             if "runtime" not in key and "per_second" not in key and with_all[key] is not None:
                 assert without[key] == pytest.approx(with_all[key], rel=max(1e-4, tolerance), abs=1e-6), key
     return logs
@@ -129,9 +129,11 @@ def test_bfloat16(tmp_path, dtype):
     """In mixed precision and with the weights in bfloat16 as well.
 
     With eager attention, because PyTorch takes another attention kernel where no padding is left, which moves a
-    gradient in bfloat16 by 0.7 % whichever way the loss is computed (both are 2 % from float32).
+    gradient in bfloat16 by 0.7 % whichever way the loss is computed (both are 2 % from float32). In TRL's micro-batches,
+    because the order in which their gradients are summed moves the sum as much.
     """
-    compare(tmp_path, 5e-3, model=lambda: build_model(scale=0.2, attn_implementation="eager").to(dtype), bf16=True)
+    settings = {"bf16": True, "balance_micro_batches": False}
+    compare(tmp_path, 5e-3, model=lambda: build_model(scale=0.2, attn_implementation="eager").to(dtype), **settings)
 
 
 def test_entropy_is_over_the_tokens_that_were_scored(tmp_path):
@@ -167,11 +169,11 @@ def test_dead_answers_reach_no_layer_and_every_micro_batch_makes_one_call(tmp_pa
     scoring = [shape for with_grad, shape in trainer.calls if not with_grad]
     update = [shape for with_grad, shape in trainer.calls if with_grad]
     assert len(scoring) == len(update) == 8
-    assert scoring.count((1, 1)) == 7  # the four answers to prompt 1 stand in one micro-batch of the rollout
-    assert sum(rows for rows, columns in update if columns > 1) <= 4
+    for calls in (scoring, update):  # the four answers to prompt 1 are all that there is to compute
+        assert calls.count((1, 1)) >= 4 and sum(rows for rows, columns in calls if columns > 1) <= 4
     logs = trainer.state.log_history[0]
     assert logs["grad_norm"] > 0
-    # The seven micro-batches without a scored token have no mean entropy, not one of 0.
+    # The micro-batches without a scored token have no mean entropy, not one of 0.
     share = logs["forking/kept_fraction"]
     mean = share * logs["forking/selected_entropy_mean"] + (1 - share) * logs["forking/dropped_entropy_mean"]
     assert logs["entropy"] == pytest.approx(mean, rel=0.2)

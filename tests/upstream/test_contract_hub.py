@@ -121,7 +121,7 @@ def test_a_checkpoint_is_pushed_in_the_background_and_its_jobs_are_known(build):
 
 
 def test_the_pushed_arguments_are_pickled(build):
-    """`HiddenToken` leaves the token out of `training_args.bin` by the way it is pickled."""
+    """`WrittenSettings` leaves secrets out of `training_args.bin` by the way the settings are pickled."""
 
     class Hidden(str):
         def __reduce__(self):

@@ -24,7 +24,7 @@ from helpers.tiny import (
     roll_out,
 )
 from trl_forking.rollout.tape import GENERATED
-from trl_forking.run.checks import check_rewards
+from trl_forking.run.reward_checks import check_rewards
 
 
 NUM_ANSWERS = 16
@@ -186,6 +186,28 @@ def test_off_policy_rollouts_are_scored_upstream(tmp_path):
     )
 
 
+def test_generation_calls_the_model_once_for_each_token(tmp_path):
+    """`SampledEntropies` takes the entropies of the answers from these calls, by a forward hook on the model."""
+    trainer = build(tmp_path, rollout_func=None, generation_kwargs={"do_sample": False})
+    calls = []
+
+    def note(module, args, kwargs, output):
+        calls.append((kwargs["input_ids"][:, -1].tolist(), output.logits[:, -1].argmax(1).tolist()))
+
+    trainer.model.register_forward_hook(note, with_kwargs=True)
+    prompt_ids, completion_ids, *_ = trainer._generate([row["prompt"] for row in trainer.train_dataset])
+    for row, (prompt, ids) in enumerate(zip(prompt_ids, completion_ids, strict=True)):
+        seen, drawn = ([call[part][row] for call in calls[: len(ids)]] for part in (0, 1))
+        assert drawn == ids, (
+            "Transformers no longer draws token t of an answer from the logits of the last position of call t, to which "
+            "it passes every answer in the order of the prompts: SampledEntropies takes the entropies from there."
+        )
+        assert seen == [*prompt[-1:], *ids[:-1]], (
+            "Transformers no longer passes the newest token of each answer as the last of input_ids, by name: "
+            "SampledEntropies finds by them that a call belongs to a token."
+        )
+
+
 def test_environments_are_set_up_from_a_pool():
     source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
     for line in ("self._environment_pool[name]", "self.environment_factories[name]()", ".reset(**"):
@@ -227,6 +249,7 @@ def test_rewards_are_called_as_we_try_them(tmp_path):
         return [None] * len(kwargs["completions"])
 
     trainer = build(tmp_path, Listener, reward_funcs=reward)
+    reward.__module__ = "trl.rewards.made_up"  # only such a function is tried
     check_rewards(reward, trainer.train_dataset)
     roll_out(trainer)
     ours, theirs = ({name: type(value) for name, value in kwargs.items()} for kwargs in seen)

@@ -23,9 +23,12 @@ def main() -> None:
 
 
 def run_step(settings: dict) -> dict:
-    """Evaluate, and return what was logged."""
-    size = settings.pop("num_problems")
+    """Evaluate, and return what was logged; with `trains` train one step, and return the log of that."""
+    size, trains = settings.pop("num_problems"), settings.pop("trains", False)
     trainer = build_trainer(tempfile.mkdtemp(), trainer_kwargs={"eval_dataset": build_dataset(size)}, **settings)
+    if trains:
+        trainer.train()
+        return trainer.state.log_history[0]
     return trainer.evaluate()
 
 

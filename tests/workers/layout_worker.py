@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from peft import LoraConfig
 
+from helpers.arrangements import replay_long_tailed
 from helpers.processes import leave_together
 from helpers.tiny import build_trainer, compute_weight_change, reward_fixed, reward_second_half
 
@@ -31,6 +32,8 @@ def resolve(settings: dict) -> dict:
         settings["reward_funcs"] = reward_second_half
     if "fault_rank" in settings:
         settings["reward_funcs"] = build_faulty_reward(settings.pop("fault_rank"))
+    if settings.pop("long_tailed", False):
+        settings |= {"rollout_func": replay_long_tailed, "max_completion_length": 24}
     if settings.pop("lora", False):
         peft_config = LoraConfig(
             r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
@@ -60,7 +63,7 @@ def run_step(settings: dict) -> dict:
 
     def record_kept(inputs):
         batch = generate(inputs)
-        for row, position in batch["kept"].nonzero().tolist():
+        for row, position in batch.get("kept", batch["completion_mask"]).nonzero().tolist():
             kept.append((batch["row_ids"][row].item(), position))
         return batch
 

@@ -6,6 +6,8 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from trl_forking.writing.files import write_atomically
+from trl_forking.writing.files import _open_unfinished, write_atomically
 
 
 STATE = {"step": torch.arange(100_000)}
@@ -101,3 +103,59 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path):
     assert all(name == "file" or name.startswith("_") for name in list_files(tmp_path))  # `_`: never pushed
     write_atomically(path, "new")
     assert list_files(tmp_path) == ["file"] and path.read_text() == "new"
+
+
+def test_writers_of_one_path_do_not_meet(tmp_path):
+    """Each writes half of its content, then the others theirs, and then each the rest."""
+    path, barrier = tmp_path / "file", threading.Barrier(4)
+
+    def write(number):
+        def content(file):
+            file.write(bytes([number]) * 1000)
+            barrier.wait()
+            file.write(bytes([number]) * 1000)
+            barrier.wait()
+
+        write_atomically(path, content)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert list_files(tmp_path) == ["file"]
+    assert len(path.read_bytes()) == 2000 and len(set(path.read_bytes())) == 1
+
+
+def test_processes_that_write_to_one_path_do_not_meet(tmp_path):
+    code = (
+        "import sys\n"
+        "from trl_forking.writing.files import write_atomically\n"
+        "for _ in range(300):\n"
+        "    write_atomically(sys.argv[1], sys.argv[2] * 20_000)\n"
+    )
+    path = tmp_path / "file"
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), letter]) for letter in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            seen.add(path.read_text())
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert seen <= {"a" * 20_000, "b" * 20_000} and list_files(tmp_path) == ["file"]
+
+
+def test_only_leftovers_of_dead_writers_are_removed(tmp_path):
+    path = tmp_path / "file"
+    with _open_unfinished(path) as unfinished:
+        unfinished.write_text("of a thread that still writes")
+        place = unfinished.name.split(".")[1].split("-")[0]
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        others = {
+            f"_file.{place}-{os.getppid()}-0.partial": "of a process that still writes",
+            "_file.00000000-1-0.partial": "of another machine",
+            "_other.partial": "of another file",
+        }
+        for name, text in {f"_file.{place}-{dead.pid}-0.partial": "dead", **others}.items():
+            (tmp_path / name).write_text(text)
+        write_atomically(path, "new")
+        assert list_files(tmp_path) == sorted(["file", unfinished.name, *others])
+    write_atomically(path, "newer")
+    assert unfinished.name not in list_files(tmp_path)

@@ -18,6 +18,7 @@ HOSTILE = [
     "__init__ a_b _c_ d__e _ f_",
     "[x](http://a.b) ![y](z) <http://a.b> [r][s]",
     "&amp; &#42; &lt;",
+    "&lt;b&gt; &lt &#60; &#x3c; &#38;lt; &copy;",
     "\\| \\\\ \\<",
     "$x$ $$y$$ \\(z\\)",
     "~~gone~~ ~~~",

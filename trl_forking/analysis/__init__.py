@@ -5,19 +5,10 @@ from ..writing.token_texts import TokenTexts
 from .collect import collect
 from .hes import compute_hes
 from .models import load_model
-from .records import (
-    ScoredAnswer,
-    clear_records,
-    find_missing_shards,
-    iterate_records,
-    read_records,
-    read_settings,
-    write_records,
-    write_settings,
-    write_shard,
-)
+from .records import ScoredAnswer, iterate_records, read_records, write_records, write_shard
 from .report import write_report
 from .scoring import TokenScores, compute_token_scores
+from .shards import clear_records, find_missing_shards, read_settings, write_settings
 from .summary import summarize
 
 

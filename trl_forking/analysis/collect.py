@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..decoding.sampling import Sampler, SamplingSettings, build_sampler, derive_seed, find_eos_token_ids
+from ..run.prompt_checks import check_characters
+from ..writing.lock import lock_folder
 from ..writing.token_texts import TokenTexts
 from .hes import compute_hes
 from .provenance import compute_fingerprint, compute_hash, list_versions, prepare_folder
-from .records import ScoredAnswer, find_missing_shards, write_shard
+from .records import ScoredAnswer, write_shard
 from .scoring import TokenScores, compute_token_scores
+from .shards import find_missing_shards
 
 
 Verifier = Callable[[dict[str, Any], str], float | None]
@@ -95,8 +98,8 @@ def collect(
         `Path`: `output_dir`.
 
     Raises:
-        `ValueError`: if the folder holds a collection with other settings, there are no prompts, a prompt is empty, or a
-            value is out of its range.
+        `ValueError`: if the folder holds a collection with other settings or another process writes to it, there are no
+            prompts, a prompt is empty or has half of a character, or a value is out of its range.
 
     Example:
     ```python
@@ -119,6 +122,7 @@ def collect(
     rows = [_build_row(prompt) for prompt in prompts]
     if not rows:
         raise ValueError("There are no prompts to answer.")
+    check_characters(row["prompt"] for row in rows)
     settings = {
         **(description or {}),
         "model": getattr(model, "name_or_path", ""),
@@ -136,12 +140,13 @@ def collect(
         "num_shards": -(-len(rows) // batch_size),
         "versions": list_versions(),
     }
-    prepare_folder(Path(output_dir), settings, overwrite)
-    missing = find_missing_shards(output_dir)
-    if missing:
-        sampler = build_sampler(model, tokenizer, sampling, use_vllm, **vllm_kwargs or {})
-        worker = _Worker(model, tokenizer, sampler, sampling, top_alternatives, verifier, hes)
-        _write_shards(worker, rows, Path(output_dir), missing, batch_size, seed, disable_tqdm)
+    with lock_folder(output_dir):
+        prepare_folder(Path(output_dir), settings, overwrite)
+        missing = find_missing_shards(output_dir)
+        if missing:
+            sampler = build_sampler(model, tokenizer, sampling, use_vllm, **vllm_kwargs or {})
+            worker = _Worker(model, tokenizer, sampler, sampling, top_alternatives, verifier, hes)
+            _write_shards(worker, rows, Path(output_dir), missing, batch_size, seed, disable_tqdm)
     return Path(output_dir)
 
 

@@ -1,12 +1,5 @@
-"""Answers with the entropies of their tokens: in memory, and in a folder of parquet files.
+"""Answers with the entropies of their tokens: in memory, and in the shards of a folder (see [`shards`])."""
 
-    folder/run.json                 settings that the answers come from, and `num_shards`
-    folder/answers/00000.parquet    a shard: one row per answer
-
-A file gets its name when it is complete. If the writer is killed, shards may be missing, but none is broken.
-"""
-
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..writing.files import write_atomically
+from .shards import clear_records, find_missing_shards, get_shard_path, read_num_shards, write_settings, write_table
 
 
 if TYPE_CHECKING:
@@ -131,29 +124,6 @@ def _build_schema() -> "pyarrow.Schema":
     return pa.schema(list(types.items()))
 
 
-def write_settings(folder: str | Path, settings: dict[str, Any]) -> None:
-    """
-    Write `run.json` and make the folder of the shards.
-
-    Args:
-        folder (`str` or `Path`):
-            Folder of a collection.
-        settings (`dict`):
-            Values that JSON can hold. `num_shards` (`int`) is the number of shards of the complete collection.
-
-    Example:
-    ```python
-    >>> from trl_forking.analysis import read_settings, write_settings
-    >>> write_settings("analysis", {"model": "tiny", "num_shards": 1})
-    >>> read_settings("analysis")["model"]
-    'tiny'
-    ```
-    """
-    path = Path(folder)
-    (path / "answers").mkdir(parents=True, exist_ok=True)
-    write_atomically(path / "run.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-
-
 def write_shard(folder: str | Path, shard: int, records: Sequence[ScoredAnswer]) -> None:
     """
     Write a shard, completely or not at all.
@@ -176,12 +146,11 @@ def write_shard(folder: str | Path, shard: int, records: Sequence[ScoredAnswer])
     ```
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = _build_schema()
     columns = {name: [_to_plain(getattr(record, name)) for record in records] for name in schema.names}
     table = pa.table(columns, schema=schema)
-    write_atomically(_get_shard_path(folder, shard), lambda file: pq.write_table(table, file, compression="zstd"))
+    write_table(get_shard_path(folder, shard), table)
 
 
 def _to_plain(value: Any) -> Any:
@@ -213,85 +182,6 @@ def write_records(folder: str | Path, records: Sequence[ScoredAnswer], settings:
     write_shard(folder, 0, records)
 
 
-def clear_records(folder: str | Path) -> None:
-    """
-    Remove the settings and shards of a folder. Other files stay.
-
-    Args:
-        folder (`str` or `Path`):
-            Folder of a collection. It does not have to exist.
-
-    Example:
-    ```python
-    >>> from trl_forking.analysis import clear_records
-    >>> clear_records("no_such_folder")
-    ```
-    """
-    path = Path(folder)
-    # The settings go last: if this is killed, the folder is still a collection, with shards missing.
-    shards = [*(path / "answers").glob("[0-9]*"), *(path / "answers").glob("_[0-9]*.partial")]
-    for file in (*sorted(shards), path / "run.json"):
-        file.unlink(missing_ok=True)
-
-
-def read_settings(folder: str | Path) -> dict[str, Any]:
-    """
-    Read the settings that the answers of a folder come from.
-
-    Args:
-        folder (`str` or `Path`):
-            Folder of a collection.
-
-    Returns:
-        `dict`: content of `run.json`.
-
-    Raises:
-        `ValueError`: if there is no collection.
-
-    Example:
-    ```python
-    >>> from trl_forking.analysis import read_settings
-    >>> read_settings("no_such_folder")
-    Traceback (most recent call last):
-        ...
-    ValueError: no_such_folder holds no collected answers: run.json is missing.
-    ```
-    """
-    path = Path(folder) / "run.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no collected answers: run.json is missing.")
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no JSON object: collect the answers again.") from error
-
-
-def find_missing_shards(folder: str | Path) -> list[int]:
-    """
-    Find the shards that are not written yet.
-
-    Args:
-        folder (`str` or `Path`):
-            Folder of a collection.
-
-    Returns:
-        `list[int]`: their numbers; empty for a finished collection.
-
-    Raises:
-        `ValueError`: if there is no collection.
-
-    Example:
-    ```python
-    >>> from trl_forking.analysis import find_missing_shards, write_settings
-    >>> write_settings("analysis", {"num_shards": 2})
-    >>> find_missing_shards("analysis")
-    [0, 1]
-    ```
-    """
-    num_shards = int(read_settings(folder).get("num_shards", 0))
-    return [shard for shard in range(num_shards) if not _get_shard_path(folder, shard).is_file()]
-
-
 def iterate_records(folder: str | Path) -> Iterator[ScoredAnswer]:
     """
     Read the answers of a finished collection one after the other, with a part of one shard in memory at a time.
@@ -317,14 +207,14 @@ def iterate_records(folder: str | Path) -> Iterator[ScoredAnswer]:
     ```
     """
     missing = find_missing_shards(folder)
-    num_shards = int(read_settings(folder).get("num_shards", 0))
+    num_shards = read_num_shards(folder)
     if missing:
         raise ValueError(
             f"{folder} has {num_shards - len(missing)} of {num_shards} shards: collect with the same settings to write "
             "the others."
         )
     for shard in range(num_shards):
-        yield from _read_shard(_get_shard_path(folder, shard))
+        yield from _read_shard(get_shard_path(folder, shard))
 
 
 def read_records(folder: str | Path) -> list[ScoredAnswer]:
@@ -347,10 +237,6 @@ def read_records(folder: str | Path) -> list[ScoredAnswer]:
     return list(iterate_records(folder))
 
 
-def _get_shard_path(folder: str | Path, shard: int) -> Path:
-    return Path(folder) / "answers" / f"{shard:05d}.parquet"
-
-
 _ARRAY_TYPES: dict[str, Any] = {
     "token_ids": np.int32,
     "entropies": np.float32,
@@ -365,6 +251,8 @@ def _read_shard(path: Path) -> Iterator[ScoredAnswer]:
 
     names = [field.name for field in fields(ScoredAnswer)]
     with pq.ParquetFile(path) as file:
+        if not set(names) <= set(file.schema_arrow.names):
+            raise ValueError(f"{path} has other columns than a collection: give a folder of trl-forking analyze.")
         for batch in file.iter_batches(batch_size=16, columns=names):
             for row in batch.to_pylist():
                 yield _build_record(row)

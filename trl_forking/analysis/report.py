@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from ..selection.tokens import compute_budget
+from ..selection.tokens import compute_budget, read_share
 from ..writing.files import write_atomically
 from ..writing.numbers import format_percent
 from .forks import check_share
@@ -198,7 +197,7 @@ def _describe_part(shown: Sequence[ScoredAnswer], records: Sequence[ScoredAnswer
 
 
 def _build_share(shown: Sequence[ScoredAnswer], top_entropy_quantile: float) -> dict[str, Any]:
-    percent = float(Fraction(str(top_entropy_quantile)) * 100)
+    percent = float(read_share(top_entropy_quantile) * 100)
     num_kept = compute_budget(_count_tokens(shown), top_entropy_quantile)
     return {"percent": percent, "label": f"{percent:g} %", "num_kept": num_kept}
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..run.model_parts import find_backbone, get_causal_model
-from ..update.sparse_update import depends_on_length
+from ..update.positions import depends_on_length
 
 
 # Numbers in a chunk of logits: 128 MiB in fp32. Up to four copies exist at a time.

@@ -7,12 +7,11 @@ return value and `None` in a table, because JSON has no NaN.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from ..selection.tokens import compute_budget
+from ..selection.tokens import compute_budget, read_share
 
 
 NEAR_ZERO = 0.01  # nats; half of the paper's tokens are below
@@ -41,7 +40,7 @@ def compute_percentiles(entropies: np.ndarray, percentiles: Sequence[float] = PE
     """
     if len(entropies) == 0:
         return np.full(len(percentiles), math.nan)
-    ranks = [math.ceil(Fraction(str(p)) * len(entropies) / 100) for p in percentiles]
+    ranks = [math.ceil(read_share(p) * len(entropies) / 100) for p in percentiles]
     return np.sort(entropies)[[max(rank - 1, 0) for rank in ranks]]
 
 

@@ -1,16 +1,14 @@
 """The settings of a run that differ from their defaults, as plain data without secrets."""
 
 import dataclasses
-import math
 import os
 import re
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..forking_grpo_config import ForkingGRPOConfig
+from ..settings.plain import make_plain
+from ..settings.secrets import remove_secrets
 
 
 # These settings say where a run is written, pushed and logged. They do not change what is trained.
@@ -18,9 +16,6 @@ _NOT_OF_TRAINING = re.compile(
     r"(push_to_hub|hub_|report_to|run_name|project$|trackio_|logging_dir|log_level|disable_tqdm|output_dir"
     r"|resume_from_checkpoint|local_rank|ddp_|dry_run|overwrite_output_dir)"
 )
-# Names of settings that must not be in any file, and a user and password before an address.
-_SECRET = re.compile(r"(^|[_-])(token|secret|password|api_key|key|authorization|cookie)$", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
 
 
 def find_changed_settings(args: ForkingGRPOConfig) -> dict[str, Any]:
@@ -75,35 +70,6 @@ def _is_resolved_default(args: ForkingGRPOConfig, name: str, value: Any) -> bool
     return name in resolved and value == resolved[name]
 
 
-def make_plain(value: Any) -> Any:
-    """
-    Turn a value into types of JSON and YAML.
-
-    Example:
-    ```python
-    >>> import torch
-    >>> make_plain({"dtype": torch.bfloat16, "betas": (0.9, 0.99)})
-    {'dtype': 'bfloat16', 'betas': [0.9, 0.99]}
-    ```
-    """
-    if isinstance(value, Enum):
-        return make_plain(value.value)
-    if type(value).__name__ == "AcceleratorConfig":
-        own, default = value.to_dict(), type(value)().to_dict()
-        return {name: make_plain(own[name]) for name in own if own[name] != default[name]} or None
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    if isinstance(value, dict):
-        return {str(name): make_plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [make_plain(item) for item in value]
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
-
-
 def clean_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """
     Remove from settings what must not or need not be published.
@@ -132,23 +98,6 @@ def _shorten_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_shorten_paths(item) for item in value]
     return shorten_path(value) if isinstance(value, str) else value
-
-
-def remove_secrets(value: Any) -> Any:
-    """
-    Remove everything that has the name of a secret, at any depth, and the user and password in addresses.
-
-    Example:
-    ```python
-    >>> remove_secrets({"headers": {"authorization": "Bearer x"}, "vllm_server_base_url": "http://me:secret@node:8000"})
-    {'headers': {}, 'vllm_server_base_url': 'http://node:8000'}
-    ```
-    """
-    if isinstance(value, dict):
-        return {name: remove_secrets(item) for name, item in value.items() if not _SECRET.search(str(name))}
-    if isinstance(value, list):
-        return [remove_secrets(item) for item in value]
-    return _CREDENTIALS.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def shorten_path(name: str) -> str:

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard
 
 from ..run.trainer_protocol import ForkingTrainer
+from ..settings.secrets import remove_secrets, remove_secrets_from_text
 from ..writing.files import write_atomically
 from .earlier_run import set_aside_other_run
 from .evaluation_results import find_evaluation_files, read_evaluation_results
@@ -112,7 +112,7 @@ def rebuild_card(folder: str | Path, evaluation_files: Iterable[str | Path] = ()
     ```
     """
     folder = Path(folder)
-    run = read_record(folder)
+    run = read_record(folder, is_whole=True)
     _adopt_evaluation_files(folder, evaluation_files)
     results = [*read_evaluation_results(find_evaluation_files(folder)), *build_logged_results(run)]
     config = read_config(folder)
@@ -121,7 +121,7 @@ def rebuild_card(folder: str | Path, evaluation_files: Iterable[str | Path] = ()
         write_atomically(folder / PLOT_FILE, picture)
     plot = PLOT_FILE if (folder / PLOT_FILE).is_file() else None
     card = build_model_card(run, folder, results, config, plot, read_card(folder / "README.md"))
-    write_atomically(folder / "README.md", str(card))
+    write_atomically(folder / "README.md", remove_secrets_from_text(str(card)))
     return folder / "README.md"
 
 
@@ -199,7 +199,11 @@ def _adopt_evaluation_files(folder: Path, files: Iterable[str | Path]) -> None:
         name = path.name if path.name.startswith("eval_results") else f"eval_results_{path.stem}.json"
         if path.resolve() == (folder / name).resolve():
             continue
-        texts = [file.read_text(encoding="utf-8") for file in (path, folder / name) if file.exists()]
-        if len(texts) > 1 and json.loads(texts[0]) != json.loads(texts[1]):
+        text = path.read_text(encoding="utf-8")
+        results = json.loads(text)
+        cleaned = remove_secrets(results)
+        if (folder / name).exists() and json.loads((folder / name).read_text(encoding="utf-8")) != cleaned:
             raise ValueError(f"{folder / name} exists and has other results: rename {path}, or move that file away.")
-        shutil.copyfile(path, folder / name)
+        write_atomically(
+            folder / name, text if cleaned is results else json.dumps(cleaned, indent=2, ensure_ascii=False) + "\n"
+        )

@@ -11,8 +11,12 @@ from typing import Any
 
 import yaml
 
+from ..run.yaml_text import load_yaml
+from ..settings.plain import make_plain
+from ..settings.secrets import remove_secrets
 from ..writing.files import write_atomically
-from .changed_settings import clean_settings, remove_secrets
+from .changed_settings import clean_settings
+from .record_schema import find_damage
 
 
 RECORD_FILE = "forking_run.json"
@@ -30,24 +34,27 @@ def write_record(folder: str | Path, run: dict[str, Any]) -> None:
         folder (`str` or `Path`):
             Folder of the run.
         run (`dict[str, Any]`):
-            Facts of the run, as [`~trl_forking.card.run_record.collect_run`] collects them.
+            Facts of the run, as [`~trl_forking.card.run_record.collect_run`] collects them. Secrets are removed.
     """
-    write_atomically(Path(folder) / RECORD_FILE, json.dumps(run, ensure_ascii=False, allow_nan=False) + "\n")
+    plain = remove_secrets(make_plain(run))
+    write_atomically(Path(folder) / RECORD_FILE, json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_record(folder: str | Path) -> dict[str, Any]:
+def read_record(folder: str | Path, is_whole: bool = False) -> dict[str, Any]:
     """
     Read the facts of a run.
 
     Args:
         folder (`str` or `Path`):
             Folder of the run.
+        is_whole (`bool`, *optional*, defaults to `False`):
+            Whether every part of the record has to be there.
 
     Returns:
         `dict[str, Any]`: facts of the run, as [`~trl_forking.card.run_record.collect_run`] collects them.
 
     Raises:
-        `ValueError`: if the folder or the record is missing, or if the record is broken or has another version.
+        `ValueError`: if the folder or the record is missing, or if the record is damaged or has another version.
 
     Example:
     ```python
@@ -65,12 +72,16 @@ def read_record(folder: str | Path) -> dict[str, Any]:
             f"{folder} has no {RECORD_FILE}, so no run of ForkingGRPOTrainer was saved there: give the output_dir of a run."
         )
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        run = make_plain(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}): restore it from a copy, or resume the run.") from error
-    if not isinstance(run, dict) or run.get("format") != FORMAT:
+    if isinstance(run, dict) and run.get("format") != FORMAT:
         raise ValueError(
             f"{path} is not of this version of trl-forking: make the card with the version that wrote it."
+        )
+    if place := find_damage(run, is_whole):
+        raise ValueError(
+            f"{path} is damaged ({place} is missing or wrong): restore it from a copy, or resume the run."
         )
     return run
 
@@ -123,8 +134,8 @@ def read_config(folder: str | Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        settings = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path} has no `key: value` lines: write one per setting, or move the file away.")

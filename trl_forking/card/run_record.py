@@ -12,8 +12,9 @@ import torch
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.trainer_protocol import ForkingTrainer
+from ..settings.plain import make_plain
 from ..writing.markdown import is_repo_id
-from .changed_settings import find_changed_settings, make_plain, shorten_path
+from .changed_settings import find_changed_settings, shorten_path
 from .logged_evaluations import collect_evaluations
 from .run_files import FORMAT
 
@@ -21,9 +22,10 @@ from .run_files import FORMAT
 NUM_TOKENS = 20
 _COLUMNS = (
     *("reward", "reward_std", "entropy", "loss", "grad_norm", "frac_reward_zero_std", "num_tokens"),
-    *("completions/mean_length", "completions/clipped_ratio"),
+    *("completions/mean_length", "completions/clipped_ratio", "forking/generated_tokens"),
     *("forking/threshold", "forking/kept_fraction", "forking/counted_fraction", "forking/entropy_share"),
     *("forking/zero_variance_groups", "forking/informative_groups", "forking/sampled_reward"),
+    *("forking/clip_fraction", "forking/repeated_answers"),
 )
 _PACKAGES = ("trl-forking", "trl", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ..verdict.history import collect_columns
+from ..verdict.verdict import judge_run
 from ..writing.numbers import format_percent
 
 
@@ -20,18 +22,21 @@ def summarize_run(run: dict[str, Any]) -> str:
     Example:
     ```python
     >>> run = {"forking": {"top_entropy_quantile": 1.0, "dynamic_sampling": False}}
-    >>> summarize_run(run | {"history": {"step": [1, 2], "reward": [0.25, 0.5], "frac_reward_zero_std": [0.5, 0.3]}})
-    'The mean reward in training went from 0.25 at the first step to 0.50 at the last. 40 % of the groups had equal rewards, so training learned nothing from them. dynamic_sampling=True replaces such groups.'
+    >>> rewards = [0.25] * 8 + [0.5] * 8
+    >>> summarize_run(run | {"history": {"step": list(range(16)), "reward": rewards, "frac_reward_zero_std": [0.1] * 16}})
+    'The mean reward rose, from 0.25 in the first third of the steps to 0.50 in the last. Nothing in its log stands out. 10 % of the groups had equal rewards, so training learned nothing from them.'
     ```
     """
     history = run["history"]
     dynamic = run["forking"]["dynamic_sampling"]
-    sentences = [
-        _describe_reward(history.get("forking/sampled_reward") or history.get("reward", [])),
-        _describe_replaced_groups(history) if dynamic else _describe_zero_variance_groups(history),
-        _describe_selection(run["forking"], history),
-    ]
-    return " ".join(filter(None, sentences))
+    verdict = judge_run(collect_columns(history, run["forking"]))
+    tells_groups = any(finding.rule == "groups" for finding in verdict.findings)
+    sentences = verdict.sentences if verdict.findings else []
+    if dynamic:
+        sentences.append(_describe_replaced_groups(history))
+    else:
+        sentences.append(_describe_zero_variance_groups(history, tells_groups))
+    return " ".join(filter(None, [*sentences, _describe_selection(run["forking"], history)]))
 
 
 def compute_mean(values: Sequence[float | None] | None) -> float | None:
@@ -48,27 +53,17 @@ def compute_mean(values: Sequence[float | None] | None) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _describe_reward(values: Sequence[float | None]) -> str:
-    rewards = [value for value in values if value is not None]
-    if len(rewards) < 2:
-        return ""
-    tenth = len(rewards) // 10
-    if tenth < 2:
-        return f"The mean reward in training went from {rewards[0]:.2f} at the first step to {rewards[-1]:.2f} at the last."
-    first, last = sum(rewards[:tenth]) / tenth, sum(rewards[-tenth:]) / tenth
-    return (
-        f"The mean reward in training went from {first:.2f} in the first tenth of the steps to {last:.2f} in the last."
-    )
-
-
-def _describe_zero_variance_groups(history: dict[str, list]) -> str:
+def _describe_zero_variance_groups(history: dict[str, list], tells_groups: bool) -> str:
     share = compute_mean(history.get("frac_reward_zero_std"))
     if share is None:
         return ""
     if share == 0:
         return "No group had equal rewards, so training learned from every group."
+    groups = f"{format_percent(share, digits=2)} of the groups had equal rewards"
+    if tells_groups:  # the verdict has said what follows from it
+        return f"Over the whole run {groups}."
     advice = " dynamic_sampling=True replaces such groups." if share >= 0.2 else ""
-    return f"{format_percent(share, digits=2)} of the groups had equal rewards, so training learned nothing from them.{advice}"
+    return f"{groups}, so training learned nothing from them.{advice}"
 
 
 def _describe_replaced_groups(history: dict[str, list]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..forking_grpo_config import ForkingGRPOConfig
-from .changed_settings import make_plain
+from ..settings.plain import make_plain
 
 
 _PAIRED = {"seed"}  # what runs are paired by is no difference of theirs

@@ -16,6 +16,7 @@ from ..evaluation.comparison_text import (
     format_values,
 )
 from ..evaluation.evaluated_runs import read_groups
+from ..evaluation.results import COLUMN_NAMES
 from ..evaluation.run_comparison import GroupComparison, RunComparison, compare_groups, describe_json
 from ..run.user_errors import exit_on_user_error
 from ..writing.files import write_atomically
@@ -136,7 +137,9 @@ def _build_table(each: GroupComparison) -> "Table":
             change = format_change(name, figure.difference.mean)
             verdict = "noise" if figure.difference.is_noise else "more than noise"
             title = f"{one.title} ({figure.difference.num_problems})" if name == one.headlines[0] else ""
-            table.add_row(escape(title), name, *values, change, format_interval(name, figure), verdict)
+            table.add_row(
+                escape(title), COLUMN_NAMES.get(name, name), *values, change, format_interval(name, figure), verdict
+            )
     return table
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 
 from ..run.user_errors import UserError
+from ..run.yaml_text import compose_yaml
 
 
 def take_config(args: Iterable[str]) -> tuple[str | None, list[str]]:
@@ -90,8 +91,8 @@ def read_key_lines(path: str) -> dict[str, int]:
 def _read_node(path: str) -> yaml.Node | None:
     try:
         text = Path(path).read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        yaml.safe_load(text)  # `compose` accepts an unknown !tag; only this refuses it
+        node = compose_yaml(text)
+        yaml.safe_load(text)  # composing accepts an unknown !tag; only this refuses it
     except FileNotFoundError as error:
         raise UserError(f"--config {path}: there is no such file{_suggest_file(path)}") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis import load_model
-from ..analysis.records import read_settings
+from ..analysis.shards import read_settings
 from ..decoding.sampling import SamplingSettings
-from ..evaluation.answering import EngineStopped, answer_problems
+from ..evaluation.answering import EngineStopped, answer_problems, encode_prompts
 from ..evaluation.engines import Engine, TransformersEngine, VllmEngine
 from ..evaluation.page import write_evaluation_page
 from ..evaluation.problem_sets import LoadedProblems
@@ -210,6 +210,7 @@ def evaluate(args: EvaluateArguments) -> list[EvaluatedSet]:
     4
     ```
     """
+    _check_built_in(args)
     _check_baseline(args)
     sources = load_problem_sources(args.data or [], args.data_config, args.data_split, args.num_problems, args.seed)
     model, tokenizer, context_length = _load(args)
@@ -223,6 +224,14 @@ def evaluate(args: EvaluateArguments) -> list[EvaluatedSet]:
         folder = _answer(args, engine, problems, verifier, template, context_length)
         results.append(_summarize(problems, folder, args.baseline))
     return results
+
+
+def _check_built_in(args: EvaluateArguments) -> None:
+    other = next((name for name in args.data or [] if name != BUILT_IN), None)
+    if args.model_name_or_path == BUILT_IN and other is not None:
+        raise UserError(
+            f"The built-in model knows the built-in task only: give --data {BUILT_IN}, or another model for {other}."
+        )
 
 
 def _check_baseline(args: EvaluateArguments) -> None:
@@ -263,12 +272,10 @@ def _choose_length(
         return args.max_completion_length
     if context_length is None:
         return MAX_COMPLETION_LENGTH
-    from ..analysis.collect import encode_prompt
-
     prompts = [
-        encode_prompt(row["prompt"], tokenizer)[1]
+        ids
         for (problems, _), (template, _) in zip(sources, templates, strict=True)
-        for row in apply_template(problems.rows, template)
+        for _, ids in encode_prompts([row["prompt"] for row in apply_template(problems.rows, template)], tokenizer)
     ]
     left = context_length - max(map(len, prompts))
     if left < 1:

@@ -7,6 +7,7 @@ from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.user_errors import exit_on_user_error
 from .arguments import ForkingParser
 from .config_file import take_config
+from .eval_data import check_eval_data
 from .launch import choose_launcher, choose_num_processes, count_gpus, replace_process
 from .math_arguments import check_arguments, check_packages, find_checkpoint, make_parser
 from .math_loading import check_dataset_name
@@ -53,6 +54,7 @@ def run_grpo(flags: list[str]) -> None:
         if not script_args.dry_run:
             check_packages(script_args, training_args, model_args)
             check_dataset_name(script_args)
+            check_eval_data(script_args, training_args)
             find_checkpoint(training_args)
             launcher = choose_launcher(script_args, training_args, num_gpus)
     if launcher is None:

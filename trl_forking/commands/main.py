@@ -44,6 +44,12 @@ COMMANDS = {
         "run_compare_runs",
     ),
     "card": Command("make the model card of a finished run again, from the files in its folder", ".card", "run_card"),
+    "verdict": Command(
+        "say whether a run learned, and what stands in its way: this library's runs and TRL's",
+        ".verdict",
+        "run_verdict",
+    ),
+    "env": Command("print versions, devices and what is missing, for a bug report", ".env", "run_env"),
     "verify": Command("say whether the reward takes an answer for right, and why", ".verify", "run_verify"),
 }
 

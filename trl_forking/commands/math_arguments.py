@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trl import ModelConfig, ScriptArguments
 
 from ..forking_grpo_config import ForkingGRPOConfig
-from ..run.resume import find_last_complete, resolve_checkpoint
+from ..run.resume import find_any_checkpoint, resolve_checkpoint
 from ..run.user_errors import UserError, require
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
@@ -37,6 +37,12 @@ class MathArguments(LaunchArguments, ScriptArguments):
             How many of the last tokens of `max_completion_length` are penalized, each a little more.
         gguf_file (`str`, *optional*):
             A GGUF file in the folder `model_name_or_path`.
+        eval_data (`list[str]`, *optional*):
+            Problem sets of evaluations while training, as for `trl-forking evaluate --data`: `aime24`, `aime25`, `amc23`,
+            `math500`, `minerva`, `olympiad`, files, data sets of the Hub, or `"countdown"`. The default is the split
+            `dataset_test_split` of `dataset_name`.
+        eval_num_problems (`int`, *optional*):
+            Number of problems to take from each set, from the first one on; by default all.
 
     Example:
     ```python
@@ -54,6 +60,15 @@ class MathArguments(LaunchArguments, ScriptArguments):
         default=0, metadata={"help": "How many of the last tokens of `max_completion_length` are penalized."}
     )
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file in the folder `model_name_or_path`."})
+    eval_data: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Problem sets of evaluations while training, as for `evaluate --data`; needs eval_strategy."
+        },
+    )
+    eval_num_problems: int | None = field(
+        default=None, metadata={"help": "Number of problems of each of these sets; all by default."}
+    )
 
 
 def make_parser(
@@ -222,7 +237,7 @@ def find_checkpoint(training_args: ForkingGRPOConfig) -> str | bool | None:
     """
     folder = str(training_args.resume_from_checkpoint)
     if folder.lower() in ("none", "false"):
-        if last := find_last_complete(training_args.output_dir):
+        if last := find_any_checkpoint(training_args.output_dir):
             raise UserError(
                 f"{last} is of another run: --resume_from_checkpoint true goes on with that run, or set another "
                 "output_dir for a new one."

@@ -127,7 +127,11 @@ def _load_file(source: str, config: str | None, split: str, num_problems: int | 
         raise UserError(f"{source} could not be loaded ({cause}): check its name, config and split.") from error
     raise_if_empty(choice)
     print(describe_choice(choice))
-    rows = [_build_row(problem.question, problem.gold.text) for problem in choice.problems if problem.gold is not None]
+    rows = [
+        _build_row(problem.question, problem.gold.text) | {"row": problem.row.number}
+        for problem in choice.problems
+        if problem.gold is not None
+    ]
     name, notes = _name_set(source), [describe_left_out(choice)] if choice.left_out else []
     if Path(source).exists():
         return LoadedProblems(name, name, rows, notes)

@@ -1,8 +1,7 @@
-"""What the settings of a run amount to: the batch on its processes, and a YAML file that repeats the run."""
+"""The batch sizes that follow from the settings of a run, and a YAML file that repeats the run."""
 
 import dataclasses
 from dataclasses import dataclass
-from enum import Enum
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +9,7 @@ import yaml
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.user_errors import UserError
+from ..settings.plain import make_plain
 
 
 def plan_config(num_processes: int) -> type[ForkingGRPOConfig]:
@@ -245,7 +245,7 @@ def format_settings(*dataclass_instances: Any) -> str:
         for name in (entry.name for entry in dataclasses.fields(instance) if entry.init):
             value = getattr(instance, name)
             if name not in _NEVER_SHOWN and (name in _ALWAYS_SHOWN or value != getattr(default, name)):
-                settings[name] = value.value if isinstance(value, Enum) else value
+                settings[name] = make_plain(value)
     return yaml.safe_dump(settings, sort_keys=False, width=1000).strip()
 
 

@@ -5,13 +5,14 @@ Train a language model on math problems, with gradient on its forking tokens onl
     python -m trl_forking.commands.train_math --config my.yaml
 
 Every field of `ForkingGRPOConfig`, TRL's `ModelConfig` and `ScriptArguments` can stand in the file or on the command
-line. The reward is 1 for the right answer in \\boxed{}, less the paper's penalty for overlong answers. There is no
-evaluation, and problems whose answer math-verify can't read are left out. `examples/train_math.py` builds the same
-trainer in the open, for readers who want to copy and edit it.
+line. The reward is 1 for the right answer in \\boxed{}, less the paper's penalty for overlong answers. Problems whose
+answer math-verify can't read are left out. With `eval_strategy`, the problems of `eval_data` are answered while training.
+`examples/train_math.py` builds the same trainer in the open, for readers who want to copy and edit it.
 """
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from trl import ModelConfig, get_peft_config
 
@@ -22,6 +23,9 @@ from ..forking_grpo_trainer import ForkingGRPOTrainer
 from ..hub.errors import PushError
 from ..run.run_folder import FullDiskError
 from ..run.user_errors import exit_on_user_error
+from ..verdict.history import collect_history
+from ..verdict.verdict import judge_run, write_verdict
+from .eval_data import check_eval_data, load_eval_dataset
 from .math_arguments import (
     MathArguments,
     check_arguments,
@@ -90,6 +94,7 @@ def read_run(args: list[str] | None = None) -> MathRun | None:
             return None
         check_packages(script_args, training_args, model_args)
         check_dataset_name(script_args)
+        check_eval_data(script_args, training_args)
         check_num_processes(script_args.num_processes, training_args, source)
         checkpoint = find_checkpoint(training_args)
     return MathRun((script_args, training_args, model_args), settings, checkpoint, parser.debug)
@@ -124,6 +129,7 @@ def build_trainer(run: MathRun) -> ForkingGRPOTrainer:
             args=training_args,
             reward_funcs=build_rewards(script_args, training_args),
             train_dataset=load_dataset(script_args, training_args, model_args, tokenizer),
+            eval_dataset=load_eval_dataset(script_args, training_args, model_args, tokenizer),
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
             **load_model(script_args.gguf_file, training_args, model_args),
@@ -167,6 +173,22 @@ def train_and_save(run: MathRun, trainer: ForkingGRPOTrainer) -> None:
     with exit_on_user_error(run.debug, TRAINING_ERRORS):
         trainer.train(resume_from_checkpoint=run.checkpoint)
         trainer.save_model(trainer.args.output_dir)
+    end_run(trainer)
+
+
+def end_run(trainer: ForkingGRPOTrainer) -> None:
+    """
+    Print what the run shows and where it is, and write the verdict into its folder.
+
+    Args:
+        trainer ([`ForkingGRPOTrainer`]):
+            The trainer, after its last step.
+    """
+    if trainer.is_world_process_zero():
+        settings = {"dynamic_sampling": trainer.args.dynamic_sampling}
+        verdict = judge_run(collect_history(trainer.state.log_history, settings))
+        write_verdict(Path(trainer.args.output_dir), verdict)
+        print("\n".join(verdict.sentences))
     trainer.accelerator.print(f"Saved to {trainer.args.output_dir}")
     trainer.accelerator.end_training()
 

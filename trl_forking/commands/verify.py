@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.rows import Row, read_rows
 from ..rewards.extract import extract_boxed
 from ..rewards.math_reward import explain_verdict
 from ..run.user_errors import UserError, exit_on_user_error
@@ -27,7 +28,8 @@ class VerifyArguments:
         answer (`str`, *optional*):
             Answer: a whole completion with its box, or the content of a box. It may stand alone as the second argument.
         file (`str`, *optional*):
-            JSON lines with `gold` and `answer`, in place of the two.
+            File of pairs, in place of the two: JSON lines with `gold` and `answer`, or another form that
+            [`~trl_forking.data.rows.read_rows`] reads.
         json (`bool`, *optional*, defaults to `False`):
             Whether to print JSON.
 
@@ -132,25 +134,21 @@ def _read_pairs(arguments: VerifyArguments) -> list[tuple[str, Any, Any, Any]]:
     path = Path(arguments.file)
     if not path.is_file():
         raise UserError(f"{path} does not exist: give a file of JSON lines with `gold` and `answer`.")
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    pairs = [_read_pair(f"{path}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    pairs = [_read_pair(row) for row in read_rows(str(path))]
     if not pairs:
         raise UserError(f"{path} is empty: write one pair on each line, with `gold` and `answer`.")
     return pairs
 
 
-def _read_pair(place: str, line: str) -> tuple[str, Any, Any, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place} is no JSON: {error}.") from error
-    keys = [
-        next((key for key in names if isinstance(row, dict) and row.get(key) is not None), None)
+def _read_pair(row: Row) -> tuple[str, Any, Any, Any]:
+    values = row.values
+    gold, answer = (
+        next((values[key] for key in names if values.get(key) is not None), None)
         for names in (_GOLD_KEYS, _ANSWER_KEYS)
-    ]
-    if None in keys:
-        raise UserError(f'{place} has no pair: write {{"gold": "42", "answer": "42.0"}}.')
-    return place, row[keys[0]], row[keys[1]], row.get("right")
+    )
+    if gold is None or answer is None:
+        raise UserError(f'{row.place} has no pair: write {{"gold": "42", "answer": "42.0"}}.')
+    return row.place, gold, answer, values.get("right")
 
 
 def _verify(place: str, gold: Any, answer: Any, expected: Any) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """The rows of a data set that can be used, and why the others are left out."""
 
-import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..rewards.math_reward import explain_unreadable
+from ..rewards.math_reward import NO_TIME, explain_unreadable
 from .chats import Chat
 from .columns import get_question
 from .golds import Gold, find_gold
@@ -111,7 +110,7 @@ def choose_problems(
     """
     choice = Choice(source, needs_answer)
     seen: dict[int, Problem] = {}
-    explain = functools.cache(explain)  # many rows have the same answer
+    explain = _remember_verdicts(explain)  # many rows have the same answer
     for row in rows:
         choice.num_rows += 1
         try:
@@ -124,6 +123,19 @@ def choose_problems(
         if len(choice.problems) == num_problems:
             break
     return choice
+
+
+def _remember_verdicts(explain: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    """Ask about an answer once. That there was no time is no verdict: the machine may have stood still."""
+    verdicts: dict[str, str | None] = {}
+
+    def explain_once(text: str) -> str | None:
+        reason = verdicts[text] if text in verdicts else explain(text)
+        if reason != NO_TIME:
+            verdicts[text] = reason
+        return reason
+
+    return explain_once
 
 
 def _read_problem(row: Row, needs_answer: bool, explain: Callable[[str], str | None]) -> Problem:

@@ -13,6 +13,8 @@ from .values import WrittenFloat
 _BOM = b"\xef\xbb\xbf"  # the mark that Windows begins a file with
 _NO_OBJECT = "not a JSON object: write one per line"
 _MAX_NAMED = 5
+_MAX_LEVELS = 64
+_TOO_DEEP = f"nested more than {_MAX_LEVELS} levels deep: write it flatter"
 
 
 def read_json_lines(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
@@ -83,9 +85,24 @@ def _load(text: bytes) -> dict[str, Any] | str:
         value = json.loads(text.decode("utf-8"), parse_float=WrittenFloat, parse_int=_read_int)
     except UnicodeDecodeError:
         return "not UTF-8: save the file as UTF-8"
-    except (ValueError, RecursionError):
+    except RecursionError:  # thousands of levels, or of brackets that are never closed
+        return f"{_NO_OBJECT}, nested at most {_MAX_LEVELS} levels deep"
+    except ValueError:
         return _NO_OBJECT
-    return value if isinstance(value, dict) else _NO_OBJECT
+    if not isinstance(value, dict):
+        return _NO_OBJECT
+    return _TOO_DEEP if _is_too_deep(value) else value
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Tell whether a value has more levels than the functions that get it can walk through."""
+    level = [value]
+    for _ in range(_MAX_LEVELS):
+        parts = [part for part in level if isinstance(part, (dict, list))]
+        if not parts:
+            return False
+        level = [inner for part in parts for inner in (part.values() if isinstance(part, dict) else part)]
+    return any(isinstance(part, (dict, list)) for part in level)
 
 
 def _read_int(text: str) -> int | str:
@@ -136,10 +153,15 @@ def _read_list(content: bytes, path: Path, message: str) -> Iterator[dict[str, A
         raise UserError(
             f"{path}:{error.lineno}: not JSON ({error.msg}): correct this line or the one before it."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise UserError(f"{message} It is {_TOO_DEEP}.") from error
+    except ValueError as error:
         raise UserError(message) from error
     if not isinstance(rows, list):
         raise UserError(message)
+    deep = next((number for number, row in enumerate(rows, start=1) if _is_too_deep(row)), None)
+    if deep is not None:
+        raise UserError(f"{path}: row {deep} is {_TOO_DEEP}.")
     wrong = next((number for number, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
     if wrong is not None:
         raise UserError(f"{message} Row {wrong} is no object.")

@@ -68,7 +68,7 @@ def check_source(source: str) -> None:
             Name of data, as in [`~trl_forking.data.rows.read_rows`].
 
     Raises:
-        [`UserError`]: if there is no such file. The message names the nearest one that exists.
+        [`UserError`]: if there is no such file, or no name. The message names the nearest file that exists.
 
     Example:
     ```python
@@ -82,10 +82,12 @@ def check_source(source: str) -> None:
     trl_forking.run.user_errors.UserError: There is no file problem.jsonl: did you mean problems.jsonl?
     ```
     """
+    if not source.strip():
+        raise UserError("The name of the data is empty: give a file, a folder or a data set of the Hub.")
     path = Path(source).expanduser()
     if path.is_dir():
         return
-    is_file_name = _has_file_ending(path)
+    is_file_name = _has_file_ending(path) or any(get_ending(parent) in ENDINGS for parent in path.parents)
     if path.exists():
         if get_ending(path) not in ENDINGS:
             raise UserError(

@@ -1,6 +1,7 @@
 """Rows of CSV files, and of text files with one prompt per line."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,8 +36,8 @@ def read_csv(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
         `Iterator[dict]`: rows. Every value is a text; a column that a row ends before is `None`.
 
     Raises:
-        [`UserError`]: if the file is not UTF-8, a row has more fields than the header, or a quote is not closed. The
-            message has the number of the line.
+        [`UserError`]: if the file is not UTF-8, two columns have one name, a row has more fields than the header, or a
+            quote is not closed. The message has the number of the line.
 
     Example:
     ```python
@@ -56,6 +57,7 @@ def read_csv(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
     first_line = 1
     try:
         header = next((fields for fields in reader if fields), [])
+        _check_header(header, path)
         first_line = reader.line_num + 1
         for fields in reader:
             if any(fields[len(header) :]):
@@ -68,6 +70,13 @@ def read_csv(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
             first_line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}:{first_line}: not a row of CSV ({error}): check the quotes of this row.") from error
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    """Refuse two columns of one name: it is not sure which of them has the answers."""
+    twice = next((name for name, count in Counter(header).items() if count > 1 and name.strip()), None)
+    if twice is not None:
+        raise UserError(f"{path}: two columns have the name {twice}: rename or remove one of them.")
 
 
 def read_text_lines(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:

@@ -71,7 +71,8 @@ class WrittenFloat(float):
 
 # What programs write in place of a value that is missing, and what data sets write in place of an answer: NuminaMath has
 # "proof" and "notfound".
-_MISSING = {"none", "null", "nan", "n/a", "<na>", "notfound", "not found", "not available", "no answer", "proof"}
+_MISSING = {"none", "null", "nan", "n/a", "<na>", "notfound", "not found", "not available", "no answer", "proof", "unknown", "tbd",
+            "todo", "missing"}  # fmt: skip
 
 
 def to_text(value: Any) -> str:

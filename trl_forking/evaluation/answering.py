@@ -7,9 +7,10 @@ from typing import Any
 
 from ..analysis.collect import encode_prompt
 from ..analysis.provenance import compute_hash, list_versions, prepare_folder
-from ..analysis.records import find_missing_shards
+from ..analysis.shards import find_missing_shards
 from ..decoding.sampling import derive_seed
 from ..run.user_errors import UserError
+from ..writing.lock import lock_folder
 from .engines import Engine
 from .records import JudgedAnswer, write_answers
 from .verifiers import Verifier, count_votes
@@ -77,7 +78,7 @@ def answer_problems(
 
     Raises:
         `ValueError`: if there are no problems, a prompt is empty or too long, or the folder has answers that were drawn
-            with other settings.
+            with other settings or another process writes to it.
         [`EngineStopped`]: if the engine fails.
 
     Example:
@@ -97,7 +98,7 @@ def answer_problems(
     """
     if not rows:
         raise ValueError("There are no problems to answer.")
-    prompts = [encode_prompt(row["prompt"], engine.tokenizer) for row in rows]
+    prompts = encode_prompts([row["prompt"] for row in rows], engine.tokenizer)
     _check_prompts([ids for _, ids in prompts], engine.settings.max_completion_length, context_length)
     settings = {
         **(description or {}),
@@ -111,13 +112,53 @@ def answer_problems(
         "num_shards": -(-len(rows) // shard_size),
         "versions": list_versions(),
     }
-    prepare_folder(Path(folder), settings, overwrite)
     # The longest prompts first: a batch that does not fit into the memory fails at the beginning, and prompts of about
     # the same length need little padding.
     order = sorted(range(len(rows)), key=lambda index: (-len(prompts[index][1]), index))
     shards = [order[start : start + shard_size] for start in range(0, len(order), shard_size)]
-    _write_missing(engine, verifier, rows, prompts, shards, Path(folder), seed, disable_tqdm)
+    with lock_folder(folder):
+        prepare_folder(Path(folder), settings, overwrite)
+        _write_missing(engine, verifier, rows, prompts, shards, Path(folder), seed, disable_tqdm)
     return Path(folder)
+
+
+def encode_prompts(prompts: Sequence[Any], tokenizer: Any) -> list[tuple[str, list[int]]]:
+    """
+    Encode the prompts of problems.
+
+    Args:
+        prompts (`Sequence`):
+            Texts, or chats for the chat template.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+
+    Returns:
+        `list[tuple[str, list[int]]]`: the text and the tokens of each.
+
+    Raises:
+        [`UserError`]: if the tokenizer or its template cannot encode one of them, such as a tokenizer of few words.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_tokenizer
+    >>> from trl_forking.evaluation.answering import encode_prompts
+    >>> encode_prompts(["Prove it."], load_countdown_tokenizer())
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: Problem 1 cannot be encoded by the tokenizer of the model ...
+    ```
+    """
+    encoded = []
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            encoded.append(encode_prompt(prompt, tokenizer))
+        except Exception as error:  # tokenizers raise bare exceptions, and templates errors of their own
+            cause = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"Problem {number} cannot be encoded by the tokenizer of the model ({cause}): give other problems, another model or "
+                "another --prompt_template."
+            ) from error
+    return encoded
 
 
 def _check_prompts(prompts: Sequence[Sequence[int]], max_completion_length: int, context_length: int | None) -> None:

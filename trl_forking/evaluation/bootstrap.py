@@ -7,9 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .intervals import compute_share_interval
 from .student import find_t_quantile
 
 
+FEWEST_PROBLEMS = 6
+"""Fewer problems with a difference cannot show one: five of the same sign come by chance in 6 % of all cases."""
+ROUNDING = 1e-12
+"""Values that are closer than this are equal: 1e-17 is what rounding leaves of two equal figures."""
 NUM_RESAMPLES = 10_000
 _RESAMPLES_AT_A_TIME = 500
 
@@ -36,15 +41,20 @@ class Estimate(NamedTuple):
     num_problems: int
 
 
-def estimate_mean(values: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Estimate:
+def estimate_mean(
+    values: Sequence[float], confidence: float = 0.95, seed: int = 0, bounds: tuple[float, float] | None = None
+) -> Estimate:
     r"""
     Estimate the mean of one value per problem, with a bootstrap interval over problems.
 
-    Problems are drawn with replacement, and the interval reaches from one quantile of the means to another. With few
-    problems such an interval is too short; the quantiles are taken further out by the factor
-    \\( \sqrt{n / (n - 1)} \, t_{n-1} / z \\), the "expanded percentile" interval.
+    Problems are drawn with replacement, and the interval reaches from one quantile of the means to another. With \\( z_0 \\)
+    for the bias of the drawn means and \\( a \\) for the skewness of the values, the quantiles are those at
+    \\( \Phi(z_0 + (z_0 \pm t) / (1 - a (z_0 \pm t))) \\), the bias-corrected and accelerated interval (BCa). Few problems
+    make such an interval too short, so \\( t = \sqrt{n / (n - 1)} \, t_{n-1} \\) stands in place of the normal quantile. If all values
+    are equal, the bootstrap would claim certainty, and the interval is that of [`bound_equal_values`].
 
-    Source: [Hesterberg, 2015](https://doi.org/10.1080/00031305.2015.1089789), section 4.
+    Source: [Efron, 1987](https://doi.org/10.1080/01621459.1987.10478410) for BCa; section 4 of
+    [Hesterberg, 2015](https://doi.org/10.1080/00031305.2015.1089789) for the expansion.
 
     Args:
         values (`Sequence[float]` of length `P`):
@@ -53,6 +63,8 @@ def estimate_mean(values: Sequence[float], confidence: float = 0.95, seed: int =
             Probability that the interval contains the true mean, in (0, 1).
         seed (`int`, *optional*, defaults to `0`):
             Seed of the draws.
+        bounds (`tuple[float, float]`, *optional*):
+            Smallest and largest possible value, such as (0, 1) for a share. Without them equal values have no interval.
 
     Returns:
         [`Estimate`]
@@ -70,6 +82,8 @@ def estimate_mean(values: Sequence[float], confidence: float = 0.95, seed: int =
     mean = float(known.mean()) if size else math.nan
     if size < 2:
         return Estimate(mean, math.nan, math.nan, size)
+    if np.ptp(known) <= ROUNDING:
+        return Estimate(mean, *bound_equal_values(mean, size, bounds, confidence), size)
     generator = np.random.default_rng(seed)
     means = np.concatenate(
         [
@@ -77,13 +91,53 @@ def estimate_mean(values: Sequence[float], confidence: float = 0.95, seed: int =
             for _ in range(NUM_RESAMPLES // _RESAMPLES_AT_A_TIME)
         ]
     )
-    tail = _find_tail(confidence, size)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(mean, float(low), float(high), size)
+    low, high = np.quantile(means, _find_ranks(known, means, confidence))
+    # With very few problems the correction can carry an end past the mean.
+    return Estimate(mean, min(float(low), mean), max(float(high), mean), size)
+
+
+def bound_equal_values(
+    mean: float, num_problems: int, bounds: tuple[float, float] | None, confidence: float = 0.95
+) -> tuple[float, float]:
+    r"""
+    Bound the mean of values that are all equal.
+
+    Of \\( n \\) problems none had another value. So among all problems of the kind a share of up to \\( w \\), the upper end of
+    Wilson's interval of 0 out of \\( n \\), may have one, and it may lie anywhere within the bounds. For a share of 0 or 1 this is
+    Wilson's interval.
+
+    Args:
+        mean (`float`):
+            The value.
+        num_problems (`int`):
+            Number of problems, `n`.
+        bounds (`tuple[float, float]` or `None`):
+            Smallest and largest possible value.
+        confidence (`float`, *optional*, defaults to `0.95`):
+            As in [`estimate_mean`].
+
+    Returns:
+        `tuple[float, float]`: ends of the interval; NaN without bounds, or if the value is outside of them.
+
+    Example:
+    ```python
+    >>> low, high = bound_equal_values(0.0, num_problems=30, bounds=(-1, 1))  # two models without any difference
+    >>> round(low, 3), round(high, 3)
+    (-0.114, 0.114)
+    ```
+    """
+    if bounds is None or not bounds[0] - ROUNDING <= mean <= bounds[1] + ROUNDING:
+        return math.nan, math.nan
+    _, share = compute_share_interval(0, num_problems, confidence)
+    return mean - share * (mean - bounds[0]), mean + share * (bounds[1] - mean)
 
 
 def estimate_difference(
-    before: Sequence[float], after: Sequence[float], confidence: float = 0.95, seed: int = 0
+    before: Sequence[float],
+    after: Sequence[float],
+    confidence: float = 0.95,
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
 ) -> Estimate:
     """
     Estimate the mean difference of two models on the same problems: `after` less `before`, paired by problem.
@@ -95,6 +149,8 @@ def estimate_difference(
             As in [`estimate_mean`].
         seed (`int`, *optional*, defaults to `0`):
             As in [`estimate_mean`].
+        bounds (`tuple[float, float]`, *optional*):
+            Smallest and largest possible difference, such as (-1, 1) for shares.
 
     Returns:
         [`Estimate`]
@@ -112,10 +168,58 @@ def estimate_difference(
         raise ValueError(
             f"{len(before)} and {len(after)} problems cannot be paired: evaluate both models on the same."
         )
-    return estimate_mean(np.asarray(after, np.float64) - np.asarray(before, np.float64), confidence, seed)
+    return estimate_mean(np.asarray(after, np.float64) - np.asarray(before, np.float64), confidence, seed, bounds)
 
 
-def _find_tail(confidence: float, size: int) -> float:
-    """Find the share of the means to leave out at each end."""
-    quantile = find_t_quantile((1 + confidence) / 2, size - 1)
-    return NormalDist().cdf(-math.sqrt(size / (size - 1)) * quantile)
+def count_differing(differences: Sequence[float]) -> int:
+    """
+    Count the problems with a difference; what rounding leaves of two equal figures is none.
+
+    Example:
+    ```python
+    >>> count_differing([0.1 + 0.2 - 0.3, 0.5, math.nan])
+    1
+    ```
+    """
+    return int((np.abs(np.asarray(differences, np.float64)) > ROUNDING).sum())
+
+
+def is_noise(low: float, high: float, num_differing: int) -> bool:
+    """
+    Decide whether a difference is not distinguishable from noise.
+
+    Args:
+        low, high (`float`):
+            Ends of its interval; NaN where there is none.
+        num_differing (`int`):
+            Problems with a difference, see [`count_differing`].
+
+    Returns:
+        `bool`: whether zero is in the interval, there is no interval, or fewer than [`FEWEST_PROBLEMS`] problems differ.
+
+    Example:
+    ```python
+    >>> is_noise(0.01, 0.2, num_differing=30), is_noise(0.01, 0.2, num_differing=5), is_noise(-0.1, 0.2, 30)
+    (False, True, True)
+    ```
+    """
+    is_apart = low > 0 or high < 0
+    return not is_apart or num_differing < FEWEST_PROBLEMS
+
+
+def _find_ranks(values: np.ndarray, means: np.ndarray, confidence: float) -> list[float]:
+    """Find the shares of the drawn means that lie below the two ends of the interval."""
+    size, normal = len(values), NormalDist()
+    below = (np.mean(means < values.mean()) + np.mean(means <= values.mean())) / 2
+    bias = normal.inv_cdf(min(max(float(below), 1 / len(means)), 1 - 1 / len(means)))
+    left = values - values.mean()
+    acceleration = float((left**3).sum()) / (6 * float((left**2).sum()) ** 1.5)
+    reach = math.sqrt(size / (size - 1)) * find_t_quantile((1 + confidence) / 2, size - 1)
+    return [normal.cdf(_correct(bias, acceleration, side * reach)) for side in (-1, 1)]
+
+
+def _correct(bias: float, acceleration: float, quantile: float) -> float:
+    moved = bias + quantile
+    scale = 1 - acceleration * moved
+    # Where the scale is not positive, the end is beyond all drawn means.
+    return bias + moved / scale if scale > 0 else math.copysign(math.inf, quantile)

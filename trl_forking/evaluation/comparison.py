@@ -12,21 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bootstrap import estimate_mean
+from .bootstrap import ROUNDING, bound_equal_values, count_differing, estimate_mean, is_noise
 from .student import find_t_quantile
 
 
 CONFIDENCE = 0.95
-FEWEST_PROBLEMS = 6
-"""Fewer problems with a difference cannot show one: five of the same sign come by chance in 6 % of all cases."""
-
 METHOD_OF_ONE_SEED = (
-    "95 % interval by bootstrap over problems (10,000 draws, expanded percentiles). It does not say how much another "
-    "training seed would change."
+    "95 % interval by bootstrap over problems (10,000 draws, BCa). It does not say how much another training seed would "
+    "change."
 )
 METHOD_OF_SEEDS = (
-    "95 % interval over seeds and problems: the mean ± t × its standard error. The standard error is that of a bootstrap "
-    "over seeds and over problems in closed form, where the part of both counts once; Satterthwaite's degrees of freedom."
+    "95 % interval over seeds and problems: the variance of the mean between seeds and that between problems, each with its own "
+    "quantile of Student's t (Banerjee's interval)."
 )
 
 
@@ -81,29 +78,35 @@ class SeedDifference(NamedTuple):
     @property
     def is_noise(self) -> bool:
         """Whether the difference is not distinguishable from noise: zero is in the interval, or too few problems differ."""
-        is_apart = self.low > 0 or self.high < 0  # also false where there is no interval
-        return not is_apart or self.num_differing < FEWEST_PROBLEMS
+        return is_noise(self.low, self.high, self.num_differing)
 
 
-def estimate_seed_difference(differences: Sequence[Sequence[float]], seed: int = 0) -> SeedDifference:
+def estimate_seed_difference(
+    differences: Sequence[Sequence[float]], seed: int = 0, bounds: tuple[float, float] | None = (-1.0, 1.0)
+) -> SeedDifference:
     r"""
     Estimate the mean difference of two groups of runs, paired by seed and problem.
 
     With one pair of runs the interval is the bootstrap over problems of [`estimate_difference`]. With more pairs it has to
-    cover other seeds and other problems. The bootstrap of the mean over the seeds has the variance
-    \\( V_s = \hat\sigma^2_{rows} / S \\), that over the problems \\( V_p = \hat\sigma^2_{columns} / P \\), and both contain
-    the rest \\( V_e \\) of the differences: the variance of the mean is \\( V_s + V_p - V_e \\), and at least the larger
-    of the two. Three seeds are too few for quantiles of drawn means, so the interval is \\( \pm t \\) standard errors.
+    cover other seeds and other problems. The mean over the seeds has the variance \\( V_s = \hat\sigma^2_{rows} / S \\), that over the
+    problems \\( V_p = \hat\sigma^2_{columns} / P \\), and both contain the rest \\( V_e \\) of the differences. It is counted once, with the
+    seeds. The interval is
 
-    Source: [Owen, 2007](https://doi.org/10.1214/07-AOAS122) on the bootstrap of crossed effects, with the three-fold
-    count of the rest taken back; degrees of freedom of
-    [Satterthwaite, 1946](https://doi.org/10.2307/3002019).
+    $$ \bar d \pm \sqrt{t_{S-1}^2 V_s + t_{P-1}^2 \max(0, V_p - V_e)}. $$
+
+    Each variance has the quantile of its own degrees of freedom. One quantile for their sum, with Satterthwaite's degrees of freedom,
+    gave intervals that contained the true difference in 92 % of all cases with three seeds and in 87 % with two.
+
+    Source: Banerjee (1960), Approximate Confidence Interval for Linear Functions of Means of k Populations When the Population
+    Variances are Not Equal, Sankhyā 22; [Owen, 2007](https://doi.org/10.1214/07-AOAS122) on the variances of crossed effects.
 
     Args:
         differences (`Sequence[Sequence[float]]` of shape `(S, P)`):
             Second run less first run, for each seed and problem. A problem with NaN in one of the rows has no part.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the draws with one pair.
+        bounds (`tuple[float, float]`, *optional*, defaults to `(-1, 1)`):
+            Smallest and largest possible difference. They are needed where all differences are equal, see [`bound_equal_values`].
 
     Returns:
         [`SeedDifference`]
@@ -116,7 +119,7 @@ def estimate_seed_difference(differences: Sequence[Sequence[float]], seed: int =
     >>> rows = [[0.1, 0.3, 0.2, 0.0, 0.4, 0.2, 0.1], [0.2, 0.2, 0.3, 0.1, 0.3, 0.3, 0.0]]
     >>> difference = estimate_seed_difference(rows)
     >>> round(difference.mean, 3), round(difference.low, 3), round(difference.high, 3), difference.is_noise
-    (0.193, 0.087, 0.299, False)
+    (0.193, 0.063, 0.322, False)
     ```
     """
     if len({len(row) for row in differences}) != 1:
@@ -124,58 +127,52 @@ def estimate_seed_difference(differences: Sequence[Sequence[float]], seed: int =
     table = np.asarray(differences, np.float64)
     table = table[:, ~np.isnan(table).any(0)]
     num_seeds, num_problems = table.shape
-    # Rounding leaves 1e-17 of two equal figures.
-    num_differing = int((np.abs(table.mean(0)) > 1e-12).sum())
+    num_differing = count_differing(table.mean(0))
     if num_seeds == 1:
-        estimate = estimate_mean(table[0].tolist(), CONFIDENCE, seed)
+        estimate = estimate_mean(table[0].tolist(), CONFIDENCE, seed, bounds)
         spread = Spread(math.nan, float(table[0].var(ddof=1)) if num_problems > 1 else math.nan, 0.0)
         return SeedDifference(*estimate[:3], 1, num_problems, num_differing, spread)
     mean = float(table.mean()) if num_problems else math.nan
     if num_problems < 2:
         nothing = Spread(math.nan, math.nan, math.nan)
         return SeedDifference(mean, math.nan, math.nan, num_seeds, num_problems, num_differing, nothing)
-    spread, of_seeds, of_problems, rest = _split_variance(table)
-    error, freedom = find_standard_error(of_seeds, of_problems, rest, num_seeds, num_problems)
-    reach = find_t_quantile((1 + CONFIDENCE) / 2, freedom) * error
-    return SeedDifference(mean, mean - reach, mean + reach, num_seeds, num_problems, num_differing, spread)
+    spread, of_seeds, of_problems = _split_variance(table)
+    reach = find_reach(of_seeds, of_problems, num_seeds, num_problems)
+    low, high = (mean - reach, mean + reach) if reach > ROUNDING else bound_equal_values(mean, num_problems, bounds)
+    return SeedDifference(mean, low, high, num_seeds, num_problems, num_differing, spread)
 
 
-def _split_variance(table: np.ndarray) -> tuple[Spread, float, float, float]:
-    """Split the variance of the differences, and compute the variances of the mean over seeds, problems and the rest."""
+def _split_variance(table: np.ndarray) -> tuple[Spread, float, float]:
+    """Split the variance of the differences, and compute the two variances of the mean that [`find_reach`] takes."""
     num_seeds, num_problems = table.shape
     rows, columns = table.mean(1), table.mean(0)
     left = table - rows[:, None] - columns[None, :] + table.mean()
     rest = float((left**2).sum()) / ((num_seeds - 1) * (num_problems - 1))
     of_rows, of_columns = float(rows.var(ddof=1)), float(columns.var(ddof=1))
     spread = Spread(max(0.0, of_rows - rest / num_problems), max(0.0, of_columns - rest / num_seeds), rest)
-    return spread, of_rows / num_seeds, of_columns / num_problems, rest / table.size
+    return spread, of_rows / num_seeds, spread.problems / num_problems
 
 
-def find_standard_error(
-    of_seeds: float, of_problems: float, rest: float, num_seeds: int, num_problems: int
-) -> tuple[float, float]:
+def find_reach(of_seeds: float, of_problems: float, num_seeds: int, num_problems: int) -> float:
     r"""
-    Find the standard error of a mean over seeds and problems, and its degrees of freedom.
+    Find half the length of the interval of a mean over seeds and problems, see [`estimate_seed_difference`].
 
     Args:
-        of_seeds, of_problems, rest (`float`):
-            Variances of the mean, \\( V_s, V_p, V_e \\).
+        of_seeds (`float`):
+            Variance of the mean over the seeds, \\( V_s \\), which contains that of the rest.
+        of_problems (`float`):
+            Variance of the mean over the problems without the rest, \\( \max(0, V_p - V_e) \\).
         num_seeds, num_problems (`int`):
             `S` and `P`, at least 2.
 
     Returns:
-        `tuple[float, float]`: the standard error, and the degrees of freedom, at least 1.
+        `float`: the half length.
 
     Example:
     ```python
-    >>> error, freedom = find_standard_error(0.0004, 0.0, 0.0, num_seeds=4, num_problems=30)
-    >>> round(error, 4), freedom
-    (0.02, 3.0)
+    >>> round(find_reach(0.0004, 0.0, num_seeds=4, num_problems=30), 4)  # 3.1824 standard errors of 0.02
+    0.0636
     ```
     """
-    variance = max(of_seeds + of_problems - rest, of_seeds, of_problems)
-    if variance == 0:
-        return 0.0, 1.0
-    parts = of_seeds**2 / (num_seeds - 1) + of_problems**2 / (num_problems - 1)
-    parts += rest**2 / ((num_seeds - 1) * (num_problems - 1))
-    return math.sqrt(variance), max(1.0, variance**2 / parts)
+    quantiles = [find_t_quantile((1 + CONFIDENCE) / 2, size - 1) for size in (num_seeds, num_problems)]
+    return math.sqrt(quantiles[0] ** 2 * of_seeds + quantiles[1] ** 2 * of_problems)

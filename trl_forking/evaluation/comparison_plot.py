@@ -1,4 +1,4 @@
-"""The plot of a comparison of runs: rewards over steps and over tokens, and the differences with their intervals."""
+"""The plot of a comparison of runs: rewards and logged evaluations over steps and over generated tokens, and the differences."""
 
 import io
 import math
@@ -8,7 +8,8 @@ import numpy as np
 
 from ..card.training_plot import smooth_values
 from ..writing.colors import ACCENT, INK, MUTED, OTHER, REWARD, RULE
-from .run_comparison import Curve, RunComparison
+from .learning_curves import Curve
+from .run_comparison import RunComparison
 
 
 _STYLES = [(OTHER, "-"), (ACCENT, "-"), (REWARD, "-"), (INK, "--"), (ACCENT, ":"), (REWARD, "--"), (OTHER, ":")]
@@ -31,27 +32,44 @@ def draw_comparison(comparison: RunComparison) -> bytes | None:
     except ImportError:
         return None
     styles = {group.name: _STYLES[index % len(_STYLES)] for index, group in enumerate(comparison.groups)}
+    axes_names = _choose_axes(comparison.curves)
+    logged = list(dict.fromkeys((p.name, p.metric) for curve in comparison.curves for p in curve.evaluations))
+    num_rows, num_columns = 1 + len(logged) if axes_names else 1, len(axes_names) + 1
     num_bars = sum(len(each.sets) for each in comparison.comparisons)
-    has_curves = bool(comparison.curves)
-    height = max(3.2 if has_curves else 1.6, 0.9 + 0.42 * num_bars)
-    figure = Figure(figsize=(12.6 if has_curves else 6.4, height), dpi=130, layout="constrained")
+    height = max(3.2 * num_rows if axes_names else 1.6, 0.9 + 0.42 * num_bars)
+    figure = Figure(figsize=(4.2 * num_columns + (0 if axes_names else 2.2), height), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = list(np.atleast_1d(figure.subplots(1, 3 if has_curves else 1)))
-    if has_curves:
-        _draw_curves(panels[0], comparison.curves, "steps", styles)
-        _draw_curves(panels[1], comparison.curves, "tokens", styles)
-        panels[0].legend(frameon=False, fontsize=8, labelcolor=INK)
-    _draw_differences(panels[-1], comparison, styles)
-    for axes in panels:
+    grid = figure.add_gridspec(num_rows, num_columns)
+    for column, axis in enumerate(axes_names):
+        panels = [figure.add_subplot(grid[row, column]) for row in range(num_rows)]
+        _draw_curves(panels[0], comparison.curves, axis, styles)
+        for axes, (name, metric) in zip(panels[1:], logged, strict=True):
+            _draw_evaluations(axes, comparison.curves, axis, name, metric, styles)
+    if axes_names:
+        figure.axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    _draw_differences(figure.add_subplot(grid[:, -1]), comparison, styles)
+    for axes in figure.axes:
         _tidy(axes)
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
 
 
+def _choose_axes(curves: list[Curve]) -> list[str]:
+    """Choose what the curves are drawn over: steps, and tokens where a run has counted them."""
+    if not curves:
+        return []
+    return ["steps", "tokens"] if any(curve.tokens for curve in curves) else ["steps"]
+
+
+_AXES = {"steps": ("steps", "optimizer steps"), "tokens": ("generated tokens", "generated tokens, all rollouts")}
+
+
 def _draw_curves(axes: Any, curves: list[Curve], axis: str, styles: dict[str, tuple[str, str]]) -> None:
     named: set[str] = set()
     for curve in curves:
+        if not getattr(curve, axis):
+            continue
         color, line = styles[curve.group]
         smooth = smooth_values(np.array(curve.rewards), len(curve.rewards) // 20)
         label = "" if curve.group in named else _shorten(curve.group)
@@ -60,9 +78,36 @@ def _draw_curves(axes: Any, curves: list[Curve], axis: str, styles: dict[str, tu
             getattr(curve, axis), smooth, line, color=color, marker=marker, linewidth=1.5, alpha=0.85, label=label
         )
         named.add(curve.group)
-    axes.set_title(f"mean reward over {axis}", loc="left", fontsize=10, color=INK)
-    texts = {"steps": "optimizer steps", "tokens": "tokens of prompts and answers, all rollouts"}
-    axes.set_xlabel(texts[axis], fontsize=9, color=MUTED)
+    _name(axes, f"mean reward over {_AXES[axis][0]}", axis)
+
+
+def _draw_evaluations(
+    axes: Any, curves: list[Curve], axis: str, name: str | None, metric: str, styles: dict[str, tuple[str, str]]
+) -> None:
+    """Draw the evaluations of one set, each with its interval."""
+    for curve in curves:
+        points = [p for p in curve.evaluations if (p.name, p.metric) == (name, metric)]
+        places = [p.step if axis == "steps" else p.tokens for p in points]
+        if not points or any(map(math.isnan, places)):  # the run did not count its tokens
+            continue
+        color, line = styles[curve.group]
+        values = [p.value for p in points]
+        # A point without an interval has no bar.
+        reach = np.nan_to_num([[p.value - p.low for p in points], [p.high - p.value for p in points]])
+        axes.errorbar(
+            places, values, yerr=np.maximum(reach, 0), fmt=f"o{line}", color=color, markersize=4, linewidth=1.2,
+            elinewidth=0.9, capsize=2, alpha=0.8,
+        )  # fmt: skip
+    of = "the evaluation set" if name is None else f"evaluation set {_shorten(name, 12)}"
+    _name(axes, f"{metric} on {of}, 95 % intervals", axis)
+
+
+def _name(axes: Any, title: str, axis: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel(_AXES[axis][1], fontsize=9, color=MUTED)
+    if axis == "tokens":
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.locator_params(axis="x", nbins=5)
 
 
 def _draw_differences(axes: Any, comparison: RunComparison, styles: dict[str, tuple[str, str]]) -> None:

@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from ..writing.markdown import escape_text, format_table
-from .comparison import FEWEST_PROBLEMS
-from .run_comparison import ComparedFigure, ComparedSet, Curve, GroupComparison, RunComparison
-from .summary import LENGTH, TRUNCATED
+from .bootstrap import FEWEST_PROBLEMS
+from .learning_curves import Curve
+from .results import COLUMN_NAMES, NOISE, describe_few
+from .run_comparison import ComparedFigure, ComparedSet, GroupComparison, RunComparison
+from .summary import LENGTH
 
 
-NOISE = "not distinguishable from noise"
-_NAMES = {TRUNCATED: "cut off", LENGTH: "tokens"}
 _POWER = (
     "The unit of differences is points of a percentage; that of tokens is tokens. Needed: the whole number of problems (with these seeds) or of seeds (on these problems) with which such a comparison "
     "finds a difference in 80 % of all cases, if the true difference is as large as the one found. One pair of runs cannot tell how many seeds."
@@ -65,7 +65,7 @@ def format_results(each: GroupComparison) -> str:
             rows.append(
                 [
                     f"{one.title} ({found.num_problems})",
-                    _NAMES.get(name, name),
+                    COLUMN_NAMES.get(name, name),
                     format_value(name, figure.first),
                     format_value(name, figure.second),
                     format_change(name, found.mean),
@@ -183,11 +183,8 @@ def _describe_set(each: GroupComparison, one: ComparedSet) -> str:
     )
     if not found.is_noise:
         return f"{begin} more than noise."
-    if found.low > 0 or found.high < 0:
-        return (
-            f"{begin} {NOISE}: only {found.num_differing} of {found.num_problems} problems differ, and fewer than "
-            f"{FEWEST_PROBLEMS} cannot show a difference."
-        )
+    if found.num_differing < FEWEST_PROBLEMS:
+        return f"{begin} {NOISE}: {describe_few(found.num_differing, found.num_problems)}. {_describe_needed(figure)}"
     return f"{begin} {NOISE}. {_describe_needed(figure)}"
 
 
@@ -218,23 +215,31 @@ def describe_all(comparison: RunComparison) -> list[str]:
     Returns:
         `list[str]`: sentences.
     """
-    ends = [_describe_end(group.name, comparison.curves) for group in comparison.groups]
-    known = [end for end in ends if end]
-    cost = (
-        [
-            f"Equal steps are not equal compute: {'; '.join(known)}. Tokens are those of prompts and answers in all rollouts; "
-            "the plot has both axes."
-        ]
-        if known
-        else []
-    )
-    return [_POWER, *cost, *comparison.notes]
+    return [_POWER, *_describe_cost(comparison), *comparison.notes]
 
 
-def _describe_end(name: str, curves: list[Curve]) -> str:
-    own = [curve for curve in curves if curve.group == name]
-    if not own:
-        return ""
-    steps, tokens = (sum(values) / len(own) for values in ([c.steps[-1] for c in own], [c.tokens[-1] for c in own]))
+def _describe_cost(comparison: RunComparison) -> list[str]:
+    names = [
+        group.name for group in comparison.groups if any(curve.group == group.name for curve in comparison.curves)
+    ]
+    if not names:
+        return []
+    ends = [_describe_end(name, [curve for curve in comparison.curves if curve.group == name]) for name in names]
+    lines = [
+        f"Equal steps are not equal compute: {'; '.join(ends)}. Generated tokens are those of all answers in all rollouts, "
+        "without prompts; the plot has both axes."
+    ]
+    unknown = [curve.folder for curve in comparison.curves if not curve.tokens]
+    if unknown:
+        lines.append(
+            f"{', '.join(unknown)} did not count the generated tokens, in an older version or before a resume: missing over tokens."
+        )
+    return lines
+
+
+def _describe_end(name: str, own: list[Curve]) -> str:
     of = f" (mean of {len(own)} runs)" if len(own) > 1 else ""
-    return f"{name} processed {tokens:,.0f} tokens in {steps:,.0f} steps{of}"
+    steps = f"{sum(curve.num_steps for curve in own) / len(own):,.0f} steps{of}"
+    if not all(curve.tokens for curve in own):
+        return f"{name} made {steps}"
+    return f"{name} generated {sum(curve.tokens[-1] for curve in own) / len(own):,.0f} tokens in {steps}"

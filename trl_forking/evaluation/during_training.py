@@ -1,13 +1,13 @@
 """avg@k of an evaluation in training, with its interval: over the whole evaluation set, all processes together."""
 
 import math
+from itertools import chain
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
 
 from .bootstrap import estimate_mean
-from .intervals import compute_share_interval
 from .metrics import compute_average
 
 
@@ -17,7 +17,8 @@ def compute_evaluation_metrics(
     """
     Compute avg@k of an evaluation and its 95 % interval by bootstrap over problems.
 
-    Where all problems have 0, or all have 1, the interval is Wilson's, because the bootstrap would claim certainty.
+    Where all problems have the same mean, the interval is that of [`bound_equal_values`], because the bootstrap would claim
+    certainty; for rewards outside of 0 and 1 there is none.
 
     Args:
         rewards (`torch.Tensor` of shape `(N,)`):
@@ -41,13 +42,10 @@ def compute_evaluation_metrics(
     (0.5, 4.0, True)
     ```
     """
-    groups = rewards.double().cpu().view(-1, num_generations)[:num_problems].tolist()
-    averages = [compute_average([reward for reward in group if not math.isnan(reward)]) for group in groups]
-    found = estimate_mean(averages)
-    ends = {average for average in averages if not math.isnan(average)}
-    if ends in ({0.0}, {1.0}) and found.num_problems > 1:
-        low, high = compute_share_interval(int(found.mean) * found.num_problems, found.num_problems)
-        found = found._replace(low=low, high=high)
+    answers = rewards.double().cpu().view(-1, num_generations)[:num_problems].tolist()
+    groups = [[reward for reward in group if not math.isnan(reward)] for group in answers]
+    averages, known = [compute_average(group) for group in groups], chain.from_iterable(groups)
+    found = estimate_mean(averages, bounds=(0.0, 1.0) if all(0 <= reward <= 1 for reward in known) else None)
     name = f"avg@{num_generations}"
     numbers = {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
     return {key: None if math.isnan(value) else value for key, value in numbers.items()} | {

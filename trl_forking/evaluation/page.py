@@ -6,6 +6,7 @@ from typing import Any
 
 from ..analysis import report
 from ..writing.files import write_atomically
+from .bootstrap import Estimate
 from .results import COLUMN_NAMES, EvaluatedSet, choose_headlines, describe_difference
 from .summary import format_estimate
 
@@ -156,25 +157,28 @@ def _build_tables(sets: Sequence[EvaluatedSet]) -> list[dict[str, Any]]:
     tables = []
     for each in sets:
         estimates, generations = each.summary.estimates, each.summary.num_generations
-        rows = [
-            [str(k), format_estimate("pass", estimates[f"pass@{k}"]), format_estimate("maj", estimates[f"maj@{k}"])]
-            for k in range(1, generations + 1)
-        ]
         lengths = choose_headlines(generations)
-        heads = [[name, format_estimate(name, estimates[name])] for name in (lengths[0], *lengths[-2:])]
+        heads = [[name, _write(name, estimates[name])] for name in (lengths[0], *lengths[-2:])]
         if each.difference is not None:
-            difference = each.difference.estimates
-            heads = [
-                [*row, format_estimate(row[0], difference[row[0]], True) if row[0] in difference else "–"]
-                for row in heads
-            ]
+            changes = each.difference.estimates
+            heads = [[*row, _write(row[0], changes[row[0]], True) if row[0] in changes else "–"] for row in heads]
         heads = [[COLUMN_NAMES.get(row[0], row[0]), *row[1:]] for row in heads]
         columns = ["Figure", "Value", *(["Change"] if each.difference is not None else [])]
         tables.append({"caption": each.problems.title, "header": columns, "rows": heads})
         if generations > 1:
+            rows = [
+                [str(k), *(_write(name, estimates[name]) for name in (f"pass@{k}", f"maj@{k}"))]
+                for k in range(1, generations + 1)
+            ]
             header = ["k", "pass@k", "maj@k"]
             tables.append({"caption": f"{each.problems.title}, by number of tries", "header": header, "rows": rows})
     return tables
+
+
+def _write(name: str, estimate: Estimate, is_difference: bool = False) -> str:
+    """Write a figure so that a narrow column breaks it before its interval and nowhere else."""
+    mean, space, interval = format_estimate(name, estimate, is_difference).partition(" [")
+    return mean.replace(" ", "\u00a0") + space + interval.replace(" ", "\u00a0")
 
 
 def _list_settings(sets: Sequence[EvaluatedSet]) -> list[list[str]]:

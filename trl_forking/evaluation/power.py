@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from statistics import NormalDist
 
-from .comparison import CONFIDENCE, FEWEST_PROBLEMS, SeedDifference, Spread, find_standard_error
+from .bootstrap import FEWEST_PROBLEMS
+from .comparison import CONFIDENCE, SeedDifference, Spread, find_reach
 from .student import find_t_quantile
 
 
@@ -35,7 +36,7 @@ def find_needed_problems(difference: SeedDifference) -> int | None:
     ```
     """
     seeds, spread = difference.num_seeds, difference.spread
-    return _find_smallest(lambda size: _compute_error(spread, seeds, size), difference.mean, FEWEST_PROBLEMS)
+    return _find_smallest(lambda size: _find_least(spread, seeds, size), difference.mean, FEWEST_PROBLEMS)
 
 
 def find_needed_seeds(difference: SeedDifference) -> int | None:
@@ -54,30 +55,30 @@ def find_needed_seeds(difference: SeedDifference) -> int | None:
     ```python
     >>> from trl_forking.evaluation.comparison import SeedDifference, Spread
     >>> find_needed_seeds(SeedDifference(0.02, -0.03, 0.07, 3, 500, 300, Spread(0.001, 0.02, 0.03)))
-    99
+    100
     ```
     """
     if difference.num_seeds < 2 or difference.num_problems < 2:
         return None
     problems, spread = difference.num_problems, difference.spread
-    return _find_smallest(lambda size: _compute_error(spread, size, problems), difference.mean, 2)
+    return _find_smallest(lambda size: _find_least(spread, size, problems), difference.mean, 2)
 
 
-def _compute_error(spread: Spread, num_seeds: int, num_problems: int) -> tuple[float, float]:
-    """Compute the standard error and the degrees of freedom to expect of a comparison of a given size."""
+def _find_least(spread: Spread, num_seeds: int, num_problems: int) -> float:
+    """Find the smallest difference that a comparison of a given size sees in 80 % of all cases."""
+    of_problems = spread.problems / num_problems
     if num_seeds == 1:
-        return math.sqrt(spread.problems / num_problems), num_problems - 1
-    rest = spread.rest / (num_seeds * num_problems)
-    of_seeds, of_problems = spread.seeds / num_seeds + rest, spread.problems / num_problems + rest
-    return find_standard_error(of_seeds, of_problems, rest, num_seeds, num_problems)
+        reach, variance = find_t_quantile((1 + CONFIDENCE) / 2, num_problems - 1) * math.sqrt(of_problems), of_problems
+    else:
+        of_seeds = (spread.seeds + spread.rest / num_problems) / num_seeds
+        reach, variance = find_reach(of_seeds, of_problems, num_seeds, num_problems), of_seeds + of_problems
+    # With few degrees of freedom the quantile of the power is close to the normal one, as that of a noncentral t is.
+    return reach + NormalDist().inv_cdf(POWER) * math.sqrt(variance)
 
 
-def _find_smallest(compute_error: Callable[[int], tuple[float, float]], mean: float, least: int) -> int | None:
+def _find_smallest(find_least: Callable[[int], float], mean: float, least: int) -> int | None:
     def is_enough(size: int) -> bool:
-        error, freedom = compute_error(size)
-        # With few degrees of freedom the quantile of the power is close to the normal one, as that of a noncentral t is.
-        reach = find_t_quantile((1 + CONFIDENCE) / 2, freedom) + NormalDist().inv_cdf(POWER)
-        return bool(reach * error <= abs(mean))  # NaN is not enough
+        return find_least(size) <= abs(mean)  # NaN is not enough
 
     if mean == 0 or not is_enough(_MOST):
         return None

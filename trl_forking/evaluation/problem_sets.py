@@ -255,9 +255,15 @@ def _load_rows(problem_set: ProblemSet, revision: str, load: Callable[..., Any])
 
 def _explain_failure(problem_set: ProblemSet, error: Exception) -> UserError:
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    place = f"{problem_set.name}: {problem_set.dataset}"
+    if isinstance(error, ValueError):  # `datasets` says so of a configuration or a split that is not there
+        part = "" if problem_set.config is None else f"configuration {problem_set.config} and "
+        return UserError(
+            f"{place} is not what this version expects, with {part}split {problem_set.split} ({cause}). Give the problems as a "
+            "file to --data."
+        )
     return UserError(
-        f"{problem_set.name}: {problem_set.dataset} could not be loaded ({cause}). Check the network, or give a file "
-        "of the problems to --data."
+        f"{place} could not be loaded ({cause}). Check the network, or give a file of the problems to --data."
     )
 
 
@@ -324,7 +330,7 @@ def select_problems(rows: Sequence[dict[str, Any]], can_judge: Callable[[dict[st
 
     Args:
         rows (`Sequence[dict]`):
-            Problems with `key`, `question` and `solution`.
+            Problems with `key`, `question` and `solution`, and `row`, the number in their file, where they have one.
         can_judge (`Callable[[dict], bool]`):
             Whether the verifier can read the right answer of a problem.
         name (`str`):
@@ -347,7 +353,8 @@ def select_problems(rows: Sequence[dict[str, Any]], can_judge: Callable[[dict[st
     """
     kept, twice, silent, unread = [], [], [], []
     keys: set[str] = set()
-    for number, row in enumerate(rows, start=1):
+    for place, row in enumerate(rows, start=1):
+        number = row.get("row", place)  # in the file, from which other rows may be left out already
         if row.get("solution") in (None, ""):
             silent.append(number)
         elif row["key"] in keys:

@@ -12,8 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis.records import find_missing_shards, read_settings
-from ..writing.files import write_atomically
+from ..analysis.shards import find_missing_shards, get_shard_path, read_num_shards, write_table
 from .summary import AnsweredProblem
 
 
@@ -113,7 +112,7 @@ def write_answers(folder: str | Path, shard: int, answers: Sequence[JudgedAnswer
 
     Example:
     ```python
-    >>> from trl_forking.analysis.records import write_settings
+    >>> from trl_forking.analysis.shards import write_settings
     >>> from trl_forking.evaluation.records import read_answers, write_answers
     >>> write_settings("evaluation", {"num_shards": 1})
     >>> write_answers("evaluation", 0, [])
@@ -122,13 +121,11 @@ def write_answers(folder: str | Path, shard: int, answers: Sequence[JudgedAnswer
     ```
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = _build_schema()
     columns = {name: [_replace_surrogates(getattr(answer, name)) for answer in answers] for name in schema.names}
     table = pa.table(columns, schema=schema)
-    path = Path(folder) / "answers" / f"{shard:05d}.parquet"
-    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    write_table(get_shard_path(folder, shard), table)
 
 
 def _replace_surrogates(value: object) -> object:
@@ -161,7 +158,7 @@ def read_answers(folder: str | Path) -> list[JudgedAnswer]:
     import pyarrow.parquet as pq
 
     missing = find_missing_shards(folder)
-    num_shards = int(read_settings(folder).get("num_shards", 0))
+    num_shards = read_num_shards(folder)
     if missing:
         raise ValueError(
             f"{folder} has {num_shards - len(missing)} of {num_shards} parts: evaluate with the same settings to write "
@@ -169,7 +166,7 @@ def read_answers(folder: str | Path) -> list[JudgedAnswer]:
         )
     answers = []
     for shard in range(num_shards):
-        path = Path(folder) / "answers" / f"{shard:05d}.parquet"
+        path = get_shard_path(folder, shard)
         table = pq.read_table(path)
         if not set(_build_schema().names) <= set(table.column_names):
             raise ValueError(f"{path} has other columns than an evaluation: give a folder of trl-forking evaluate.")

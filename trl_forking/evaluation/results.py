@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..settings.secrets import remove_secrets
 from ..writing.files import write_atomically
-from .bootstrap import Estimate
+from .bootstrap import FEWEST_PROBLEMS, Estimate
 from .problem_sets import LoadedProblems
 from .records import JudgedAnswer
 from .summary import LENGTH, TRUNCATED, EvaluationSummary, PairedDifference, format_estimate
@@ -68,6 +69,8 @@ def choose_headlines(num_generations: int) -> list[str]:
     return [f"avg@{num_generations}", *tries, TRUNCATED, LENGTH]
 
 
+NOISE = "not distinguishable from noise"
+"""What is said of a difference that could well be zero."""
 COLUMN_NAMES = {TRUNCATED: "cut off", LENGTH: "tokens"}
 """Names of figures for people, where they differ."""
 
@@ -132,14 +135,34 @@ def describe_difference(difference: PairedDifference, name: str) -> str:
     ```python
     >>> from trl_forking.evaluation import Estimate, PairedDifference
     >>> from trl_forking.evaluation.results import describe_difference
-    >>> describe_difference(PairedDifference(30, 0, {"avg@4": Estimate(0.01, -0.02, 0.04, 30)}), "avg@4")
+    >>> difference = PairedDifference(30, 0, {"avg@4": Estimate(0.01, -0.02, 0.04, 30)}, {"avg@4": 12})
+    >>> describe_difference(difference, "avg@4")
     'avg@4 changed by +1.0 % [-2.0, 4.0] on 30 common problems, which is not distinguishable from noise.'
     ```
     """
-    estimate = difference.estimates[name]
-    verdict = "not distinguishable from noise" if not (estimate.low > 0 or estimate.high < 0) else "more than noise"
+    estimate, num_differing = difference.estimates[name], difference.num_differing[name]
     change = format_estimate(name, estimate, is_difference=True)
-    return f"{name} changed by {change} on {difference.num_paired} common problems, which is {verdict}."
+    begin = f"{name} changed by {change} on {difference.num_paired} common problems, which is"
+    if not difference.is_noise(name):
+        return f"{begin} more than noise."
+    if num_differing < FEWEST_PROBLEMS:
+        return f"{begin} {NOISE}: {describe_few(num_differing, estimate.num_problems)}."
+    return f"{begin} {NOISE}."
+
+
+def describe_few(num_differing: int, num_problems: int) -> str:
+    """
+    Say that too few problems differ.
+
+    Example:
+    ```python
+    >>> from trl_forking.evaluation.results import describe_few
+    >>> describe_few(3, 30)
+    'only 3 of 30 problems differ, and fewer than 6 cannot show a difference'
+    ```
+    """
+    differ = "no problem differs" if num_differing == 0 else f"only {num_differing} of {num_problems} problems differ"
+    return f"{differ}, and fewer than {FEWEST_PROBLEMS} cannot show a difference"
 
 
 def write_results(folder: Path, sets: Sequence[EvaluatedSet], model: str) -> list[Path]:
@@ -184,7 +207,7 @@ def write_results(folder: Path, sets: Sequence[EvaluatedSet], model: str) -> lis
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(remove_secrets(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _to_interval(estimate: Estimate) -> list[float] | None:
@@ -291,7 +314,11 @@ def _describe_set(each: EvaluatedSet) -> dict[str, Any]:
         else {
             "num_paired": each.difference.num_paired,
             "num_unpaired": each.difference.num_unpaired,
-            "figures": {name: _describe_estimate(estimate) for name, estimate in each.difference.estimates.items()},
+            "figures": {
+                name: _describe_estimate(estimate)
+                | {"num_differing": each.difference.num_differing[name], "is_noise": each.difference.is_noise(name)}
+                for name, estimate in each.difference.estimates.items()
+            },
         },
         "problems": {
             name: {key: _to_number(value) for key, value in column.items()} for name, column in summary.values.items()

@@ -1,4 +1,4 @@
-"""Groups of runs compared: the differences of their figures, of their settings, and their learning curves."""
+"""Groups of runs compared: the differences of their figures and of their settings."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,15 @@ from typing import Any, NamedTuple
 from ..card.setting_differences import SettingDifference, find_setting_differences
 from ..run.user_errors import UserError
 from .comparison import METHOD_OF_ONE_SEED, METHOD_OF_SEEDS, SeedDifference, estimate_seed_difference
-from .evaluated_runs import EvaluatedRun, RunGroup
+from .evaluated_runs import RunGroup
+from .learning_curves import Curve, describe_curve, read_curve
 from .pairing import RunPair, check_comparable, pair_runs
 from .power import find_needed_problems, find_needed_seeds
 from .results import choose_headlines
+from .summary import find_bounds
 
 
-_TWO_SEEDS = (
-    "Two seeds hardly show how much seeds differ: where seeds differ more than problems, the interval contains the true "
-    "difference in 90 % of all cases, not in 95 %."
-)
+_TWO_SEEDS = "Two seeds hardly show how much seeds differ, and the interval has to allow for that: with a third seed it is much shorter."
 
 
 class ComparedFigure(NamedTuple):
@@ -83,24 +82,6 @@ class GroupComparison:
     def method(self) -> str:
         """How the intervals are made."""
         return METHOD_OF_ONE_SEED if len(self.pairs) == 1 else METHOD_OF_SEEDS
-
-
-class Curve(NamedTuple):
-    """
-    The learning curve of a run.
-
-    Attributes:
-        group (`str`), folder (`str`), seed (`int` or `None`): the run.
-        steps, tokens, rewards (`list[float]`): optimizer steps; tokens that were processed until then, prompts and
-            answers of all rollouts; mean reward of all answers of a rollout.
-    """
-
-    group: str
-    folder: str
-    seed: int | None
-    steps: list[float]
-    tokens: list[float]
-    rewards: list[float]
 
 
 @dataclass(frozen=True)
@@ -183,19 +164,25 @@ def _compare_set(name: str, pairs: Sequence[RunPair]) -> ComparedSet:
     figures = {}
     for figure in common:
         before, after = ([[two[side].values[figure][key] for key in keys] for two in sets] for side in (0, 1))
-        figures[figure] = compare_figure(before, after)
+        figures[figure] = compare_figure(before, after, None if find_bounds(figure) is None else (-1.0, 1.0))
     largest = max((int(text) for kind, _, text in (f.partition("@") for f in common) if kind == "avg"), default=1)
     headlines = [figure for figure in choose_headlines(largest) if figure in figures]
     return ComparedSet(name, own.title, headlines, figures)
 
 
-def compare_figure(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> ComparedFigure:
+def compare_figure(
+    before: Sequence[Sequence[float]],
+    after: Sequence[Sequence[float]],
+    bounds: tuple[float, float] | None = (-1.0, 1.0),
+) -> ComparedFigure:
     """
     Compare a figure of two groups.
 
     Args:
         before, after (`Sequence[Sequence[float]]` of shape `(S, P)`):
             The figure for each seed and problem, in the same order; NaN where it is not defined.
+        bounds (`tuple[float, float]`, *optional*, defaults to `(-1, 1)`):
+            As in [`estimate_seed_difference`].
 
     Returns:
         [`ComparedFigure`]: means over the problems that have a value everywhere, and their difference.
@@ -215,7 +202,7 @@ def compare_figure(before: Sequence[Sequence[float]], after: Sequence[Sequence[f
         [second - first for first, second in zip(one, other, strict=True)]
         for one, other in zip(before, after, strict=True)
     ]
-    difference = estimate_seed_difference(rows)
+    difference = estimate_seed_difference(rows, bounds=bounds)
     return ComparedFigure(
         _compute_mean([column[: len(before)] for column in columns]),
         _compute_mean([column[len(before) :] for column in columns]),
@@ -228,41 +215,6 @@ def compare_figure(before: Sequence[Sequence[float]], after: Sequence[Sequence[f
 def _compute_mean(columns: Sequence[Sequence[float]]) -> float:
     values = [value for column in columns for value in column]
     return math.fsum(values) / len(values) if values else math.nan
-
-
-def read_curve(group: str, run: EvaluatedRun) -> Curve | None:
-    """
-    Read the learning curve of a run from its record.
-
-    Args:
-        group (`str`):
-            Name of its group.
-        run ([`EvaluatedRun`]):
-            The run.
-
-    Returns:
-        [`Curve`] or `None`: `None` without a record, or without a reward in it.
-
-    Example:
-    ```python
-    >>> from pathlib import Path
-    >>> from trl_forking.evaluation.evaluated_runs import EvaluatedRun
-    >>> from trl_forking.evaluation.run_comparison import read_curve
-    >>> history = {"step": [1, 2, 3], "num_tokens": [90.0, None, 180.0], "reward": [0.1, None, 0.3]}
-    >>> read_curve("a", EvaluatedRun("runs/a", Path("a"), {}, {"history": history})).tokens
-    [90.0, 180.0]
-    ```
-    """
-    history = (run.record or {}).get("history", {})
-    rewards = history.get("forking/sampled_reward") or history.get("reward")
-    columns = (history.get("step"), history.get("num_tokens"), rewards)
-    if not all(isinstance(column, list) for column in columns):
-        return None
-    rows = [row for row in zip(*columns, strict=False) if all(type(value) in (int, float) for value in row)]
-    if not rows:
-        return None
-    steps, tokens, values = (list(map(float, column)) for column in zip(*rows, strict=True))
-    return Curve(group, run.folder, run.seed, steps, tokens, values)
 
 
 def describe_json(comparison: RunComparison) -> dict[str, Any]:
@@ -299,7 +251,7 @@ def describe_json(comparison: RunComparison) -> dict[str, Any]:
             for each in comparison.comparisons
         ],
         "settings": [row._asdict() for row in comparison.settings],
-        "curves": [curve._asdict() for curve in comparison.curves],
+        "curves": [describe_curve(curve) for curve in comparison.curves],
         "notes": comparison.notes,
     }
 

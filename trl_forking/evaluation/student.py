@@ -1,6 +1,7 @@
 """Quantiles of Student's t for any degrees of freedom. NumPy has none."""
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -11,6 +12,7 @@ _LARGEST = 1e5  # beyond it the quantiles are those of the normal distribution t
 _FAR = 40.0  # values beyond it have no probability with 40 degrees of freedom or more
 
 
+@lru_cache(maxsize=4096)  # the same few sizes again and again
 def find_t_quantile(probability: float, freedom: float) -> float:
     r"""
     Find a quantile of Student's t.

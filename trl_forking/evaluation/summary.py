@@ -1,4 +1,4 @@
-"""What an evaluation comes to: avg@k, pass@k, maj@k, lengths and truncated answers, each with its interval."""
+"""The summary of an evaluation: avg@k, pass@k, maj@k, lengths and truncated answers, each with its interval."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from .bootstrap import Estimate, estimate_difference, estimate_mean
-from .intervals import compute_share_interval
+from .bootstrap import Estimate, count_differing, estimate_difference, estimate_mean, is_noise
 from .metrics import compute_average, compute_majority_at_k, compute_pass_at_k
 
 
@@ -90,8 +89,8 @@ def summarize_answers(
     Compute all figures of an evaluation, with bootstrap intervals over problems.
 
     Every problem counts the same, also if it has fewer answers than others. pass@k and maj@k of a problem with fewer
-    than `k` answers are not defined: it has no part in them, and [`Estimate.num_problems`] says how many have. Where all
-    problems have a share of 0, or all have 1, the interval is Wilson's, because the bootstrap would claim certainty.
+    than `k` answers are not defined: it has no part in them, and [`Estimate.num_problems`] says how many have. Where a share is
+    the same for all problems, the interval is that of [`bound_equal_values`], because the bootstrap would claim certainty.
 
     Args:
         problems (`Sequence[AnsweredProblem]` of length `P`):
@@ -130,19 +129,26 @@ def summarize_answers(
         num_generations=largest,
         num_answers=sum(len(problem.is_right) for problem in problems),
         num_unanswered=sum(not problem.is_right for problem in problems),
-        estimates={name: _estimate(name, list(column.values()), confidence, seed) for name, column in values.items()},
+        estimates={
+            name: estimate_mean(list(column.values()), confidence, seed, find_bounds(name))
+            for name, column in values.items()
+        },
         values=values,
     )
 
 
-def _estimate(name: str, values: list[float], confidence: float, seed: int) -> Estimate:
-    estimate = estimate_mean(values, confidence, seed)
-    if name == LENGTH or estimate.num_problems < 2 or estimate.mean not in (0.0, 1.0):
-        return estimate
-    # Where every problem has the same end of the scale, all resamples are the same and the bootstrap claims certainty.
-    num_right = estimate.num_problems if estimate.mean else 0
-    low, high = compute_share_interval(num_right, estimate.num_problems, confidence)
-    return estimate._replace(low=low, high=high)
+def find_bounds(name: str) -> tuple[float, float] | None:
+    """
+    Find the smallest and largest possible value of a figure.
+
+    Example:
+    ```python
+    >>> from trl_forking.evaluation.summary import find_bounds
+    >>> find_bounds("avg@16"), find_bounds("length")
+    ((0.0, 1.0), None)
+    ```
+    """
+    return None if name == LENGTH else (0.0, 1.0)
 
 
 def _compute_figures(problem: AnsweredProblem, largest: int) -> dict[str, float]:
@@ -165,11 +171,17 @@ class PairedDifference(NamedTuple):
         num_paired (`int`): problems of both.
         num_unpaired (`int`): problems of only one of them, which have no part.
         estimates (`dict[str, Estimate]`): second less first, for each figure that both have.
+        num_differing (`dict[str, int]`): for each figure the problems with a difference.
     """
 
     num_paired: int
     num_unpaired: int
     estimates: dict[str, Estimate]
+    num_differing: dict[str, int]
+
+    def is_noise(self, name: str) -> bool:
+        """Whether the difference of a figure is not distinguishable from noise, by the rule of `compare-runs`."""
+        return is_noise(*self.estimates[name][1:3], self.num_differing[name])
 
 
 def compare_summaries(
@@ -208,17 +220,15 @@ def compare_summaries(
     shared = sorted(first & second)
     if not shared:
         raise ValueError("The two evaluations have no problem in common: evaluate both models on the same problems.")
-    names = [name for name in before.values if name in after.values]
-    estimates = {
-        name: estimate_difference(
-            [before.values[name][key] for key in shared],
-            [after.values[name][key] for key in shared],
-            confidence,
-            seed,
+    estimates, num_differing = {}, {}
+    for name in (name for name in before.values if name in after.values):
+        first_values, second_values = ([summary.values[name][key] for key in shared] for summary in (before, after))
+        bounds = None if find_bounds(name) is None else (-1.0, 1.0)
+        estimates[name] = estimate_difference(first_values, second_values, confidence, seed, bounds)
+        num_differing[name] = count_differing(
+            [later - earlier for earlier, later in zip(first_values, second_values, strict=True)]
         )
-        for name in names
-    }
-    return PairedDifference(len(shared), len(first ^ second), estimates)
+    return PairedDifference(len(shared), len(first ^ second), estimates, num_differing)
 
 
 def format_estimate(name: str, estimate: Estimate, is_difference: bool = False) -> str:

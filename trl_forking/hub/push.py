@@ -27,29 +27,9 @@ logger = logging.getLogger(__name__)
 _NOT_PUSHED = ("_*", "checkpoint-*")  # Transformers does not push these into the main folder of the repository
 
 
-class HiddenToken(str):
-    """
-    A token that is not pickled. Transformers pickles the training arguments and pushes them in `training_args.bin`.
-
-    Example:
-    ```python
-    >>> import pickle
-    >>> token = HiddenToken("hf_secret")
-    >>> str(token), pickle.loads(pickle.dumps(token))
-    ('hf_secret', None)
-    ```
-    """
-
-    def __reduce__(self):
-        return type(None), ()
-
-    def __deepcopy__(self, memo):
-        return self  # the default would call `__reduce__`
-
-
 def prepare_push(args: Any) -> None:
     """
-    Hide the token from the pushed files, and check if a push can work before anything is loaded or sent.
+    Check if a push can work before anything is loaded or sent.
 
     Args:
         args ([`ForkingGRPOConfig`]):
@@ -67,8 +47,6 @@ def prepare_push(args: Any) -> None:
     ValueError: hub_model_id (by default the name of output_dir) is 'my run', which the Hub does not allow: ...
     ```
     """
-    if args.hub_token is not None:
-        args.hub_token = HiddenToken(args.hub_token)
     if not args.push_to_hub:
         return
     repo_id = _get_repo_id(args)

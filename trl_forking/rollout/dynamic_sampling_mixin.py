@@ -1,23 +1,25 @@
 """Dynamic sampling in the trainer: rounds are recorded, and the filled batch is played back to TRL as one rollout."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from accelerate.logging import get_logger
 
-from ..run.metrics_log import MetricsMixin
 from ..update.scoring import ScoringMixin, ScoringRequest
 from .callback import Rollout
 from .dynamic_sampling import DynamicSampler, FilledRollout
+from .generated_tokens import GeneratedTokensMixin
 from .groups import find_informative_groups
 from .prompt_stream import PromptStreamCallback, ResumableSampler
+from .sampled_entropies import SampledEntropiesMixin
 from .tape import Answer, RolloutTape
 
 
 logger = get_logger(__name__)
 
 
-class DynamicSamplingMixin(ScoringMixin, MetricsMixin):
+class DynamicSamplingMixin(ScoringMixin, SampledEntropiesMixin, GeneratedTokensMixin):
     """Makes rollouts as [`~trl.GRPOTrainer`] does, and with `dynamic_sampling=True` of informative groups."""
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -51,6 +53,9 @@ class DynamicSamplingMixin(ScoringMixin, MetricsMixin):
         num_rows = len(batch["completion_ids"])
         first_row = self.accelerator.process_index * num_rows
         batch["row_ids"] = torch.arange(first_row, first_row + num_rows, device=batch["completion_ids"].device)
+        entropies = self.join_entropies(heard.entropies, batch["completion_ids"])
+        if entropies is not None:
+            batch["entropies"] = entropies
         return Rollout(batch, inputs, heard.rewards_per_func)
 
     def _fill_rollout(self, sampler: DynamicSampler) -> FilledRollout:
@@ -82,10 +87,12 @@ class DynamicSamplingMixin(ScoringMixin, MetricsMixin):
     def find_informative_groups(self, rewards_per_func: torch.Tensor) -> torch.Tensor:
         """Find which groups of a rollout of all ranks are informative, `(N,)`; `rewards_per_func` is `(N * G, F)`."""
         size = self.num_generations if self.model.training else self.num_generations_eval
-        return find_informative_groups(rewards_per_func, self.reward_weights, size, self.multi_objective_aggregation)
+        return find_informative_groups(
+            rewards_per_func, self.reward_weights, size, self.multi_objective_aggregation, self.scale_rewards
+        )
 
     def _generate(self, prompts):
-        return self._tape.generate(prompts, super()._generate)
+        return self._tape.generate(prompts, partial(self.generate_with_entropies, super()._generate))
 
     def _calculate_rewards(self, inputs, *args):
         calculate = super()._calculate_rewards

@@ -47,6 +47,8 @@ class Answer:
         inputs (`dict`): row of the data set.
         generated (`dict`): its part of what `_generate` returned.
         extra_logs (`dict`): its part of the columns that reward functions logged.
+        entropies (`torch.Tensor` of shape `(T,)`, *optional*): entropies of its tokens, if they were seen while it was
+            sampled.
 
     Example:
     ```python
@@ -58,6 +60,7 @@ class Answer:
     inputs: dict[str, Any]
     generated: dict[str, Any]
     extra_logs: dict[str, Any] = field(default_factory=dict)
+    entropies: torch.Tensor | None = None
 
 
 class RecordedRound(NamedTuple):
@@ -158,6 +161,7 @@ class Round:
     Attributes:
         prompts (`list`): what `_generate` was given.
         generated (`tuple`): what it returned, see [`GENERATED`].
+        entropies (`list[torch.Tensor]`, *optional*): entropies of each answer, if they were seen while it was sampled.
         rewards_per_func (`torch.Tensor` of shape `(M, F)`): rewards of all ranks by function.
 
     Example:
@@ -169,6 +173,7 @@ class Round:
 
     prompts: list[Any] = field(default_factory=list)
     generated: tuple[Any, ...] = ()
+    entropies: list[torch.Tensor] | None = None
     rewards_per_func: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
 
@@ -194,11 +199,27 @@ class RolloutTape:
         self._stops_after_rewards = False
         self._played: Round | None = None
 
-    def generate(self, prompts: list[Any], generate: Callable[[list[Any]], tuple[Any, ...]]) -> tuple[Any, ...]:
-        """Return what is played, or else what `generate` makes of the prompts; stands in for `_generate`."""
-        self._heard.prompts = prompts
-        self._heard.generated = generate(prompts) if self._played is None else self._played.generated
-        return self._heard.generated
+    def generate(
+        self, prompts: list[Any], generate: Callable[[list[Any]], tuple[tuple[Any, ...], list[torch.Tensor] | None]]
+    ) -> tuple[Any, ...]:
+        """
+        Return what is played, or else what `generate` makes of the prompts; stands in for `_generate`.
+
+        Args:
+            prompts (`list`):
+                What TRL's `_generate` is given.
+            generate (`Callable`):
+                Returns what TRL's `_generate` returns, and the entropies of the answers if they are known.
+
+        Returns:
+            `tuple`: see [`GENERATED`].
+        """
+        heard, played = self._heard, self._played
+        heard.prompts = prompts
+        heard.generated, heard.entropies = (
+            generate(prompts) if played is None else (played.generated, played.entropies)
+        )
+        return heard.generated
 
     def judge(self, calculate: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Return the rewards that are played, or else those of `calculate`; stands in for `_calculate_rewards`."""
@@ -235,6 +256,8 @@ class RolloutTape:
         finally:
             self._stops_after_rewards = False
         answers = split_generated(rows, heard.generated)
+        for answer, entropies in zip(answers, heard.entropies or [], strict=False):
+            answer.entropies = entropies
         for column, values in trainer._pending_extra_logs.items():
             for answer, value in zip(answers, values, strict=False):  # a function may log what it likes
                 answer.extra_logs[column] = value
@@ -253,7 +276,12 @@ class RolloutTape:
         """Let TRL's rollout inside find answers of this rank, and the rewards of all, in place of making any."""
         for column in sorted({name for answer in answers for name in answer.extra_logs}):
             trainer._pending_extra_logs[column] = [answer.extra_logs.get(column) for answer in answers]
-        self._played = Round(generated=join_generated(answers), rewards_per_func=rewards_per_func)
+        entropies = [answer.entropies for answer in answers if answer.entropies is not None]
+        self._played = Round(
+            generated=join_generated(answers),
+            entropies=entropies if len(entropies) == len(answers) else None,
+            rewards_per_func=rewards_per_func,
+        )
         try:
             with _without_environments(trainer):
                 yield

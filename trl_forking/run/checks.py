@@ -1,28 +1,26 @@
 """Checks of what a user passes to the trainer, made before a model is loaded or a token generated."""
 
 import difflib
-import inspect
-import logging
-import numbers
+import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import trl
 from accelerate.utils import gather_object
-from datasets import Dataset, IterableDataset
+from datasets import IterableDataset
 from packaging.version import Version
-from transformers import PreTrainedModel, TrainerState
+from transformers import PreTrainedModel
 from transformers.utils import is_triton_available
-from trl import GRPOConfig, is_conversational
+from trl import GRPOConfig
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..selection.tokens import NORMALIZER_EXTENT
 from .model_parts import find_backbone, get_causal_model
 
 
-logger = logging.getLogger(__name__)
+REMEDY = "pass a causal language model whose logits are its output embedding times its last hidden state, as of Llama or Qwen"
+"""What to do about a model that TRL's fused LM head cannot score."""
 
 _QUESTION_COLUMNS = ("question", "problem", "query", "instruction", "input", "text", "messages")
 
@@ -38,7 +36,8 @@ def check_prompt_column(dataset: object, name: str) -> None:
             Argument that it was passed as, for the message.
 
     Raises:
-        `ValueError`: if there is no column `prompt`; the message names the columns and the likely one.
+        `ValueError`: if there is no column `prompt`, or the training is to draw from several splits; the message names the
+            columns and the likely one.
 
     Example:
     ```python
@@ -46,6 +45,8 @@ def check_prompt_column(dataset: object, name: str) -> None:
     >>> check_prompt_column(Dataset.from_dict({"prompt": ["1 + 1 ="]}), "train_dataset")
     ```
     """
+    if name == "train_dataset":
+        _check_is_one_dataset(dataset)
     if isinstance(dataset, dict):
         for key, part in dataset.items():
             check_prompt_column(part, f"{name}[{key!r}]")
@@ -64,6 +65,20 @@ def check_prompt_column(dataset: object, name: str) -> None:
     )
 
 
+def _check_is_one_dataset(dataset: object) -> None:
+    if isinstance(dataset, dict):
+        splits = ", ".join(map(repr, dataset))
+        first = "train" if "train" in dataset else next(iter(dataset), "train")
+        raise ValueError(
+            f"train_dataset is a {type(dataset).__name__} with the splits {splits or '(none)'}, and TRL trains on one "
+            f"dataset: pass dataset[{first!r}]."
+        )
+    if isinstance(dataset, str):
+        raise ValueError(
+            f"train_dataset is the text {dataset!r}, not a dataset: pass load_dataset({dataset!r}, split='train')."
+        )
+
+
 def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
     """
     Check that a data set has prompts for a rollout, and can be drawn from where dynamic sampling asks for more.
@@ -75,7 +90,8 @@ def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
             Configuration.
 
     Raises:
-        `ValueError`: if a rollout takes more prompts than there are, or dynamic sampling is to draw from a stream.
+        `ValueError`: if a rollout takes more prompts than there are, dynamic sampling is to draw from a stream, or
+            `num_train_epochs` leaves dynamic sampling fewer prompts than one step takes.
 
     Example:
     ```python
@@ -85,6 +101,7 @@ def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
     >>> check_num_prompts(Dataset.from_dict({"prompt": ["1 + 1 ="]}), args)
     ```
     """
+    _check_is_one_dataset(dataset)
     if isinstance(dataset, IterableDataset):
         if getattr(args, "dynamic_sampling", False):
             raise ValueError(
@@ -99,84 +116,19 @@ def check_num_prompts(dataset: object, args: GRPOConfig) -> None:
             f"{args.generation_batch_size} answers / num_generations={args.num_generations}): add rows, or lower "
             "per_device_train_batch_size or steps_per_generation."
         )
+    if getattr(args, "dynamic_sampling", False) and args.max_steps <= 0 and hasattr(dataset, "__len__"):
+        _check_num_epochs(len(dataset), num_prompts, args)
 
 
-def check_rewards(reward_funcs: Any, train_dataset: object) -> None:
-    """
-    Call each reward function with an empty answer to the first two prompts and check what it returns.
-
-    Models, asynchronous functions and streamed datasets are left out: calling them costs too much for a check.
-
-    Args:
-        reward_funcs (`Callable`, `str`, `PreTrainedModel` or a list of them):
-            Reward functions as passed to the trainer.
-        train_dataset (`Dataset`):
-            Dataset whose columns the functions receive.
-
-    Raises:
-        `ValueError`: if a function does not return one number or `None` per answer; the message names it and the value.
-
-    Example:
-    ```python
-    >>> from datasets import Dataset, IterableDataset
-    >>> def short(completions, **kwargs):
-    ...     return [-len(completion) for completion in completions]
-    >>> check_rewards(short, Dataset.from_dict({"prompt": ["1 + 1 ="]}))
-    ```
-    """
-    if not isinstance(train_dataset, Dataset) or len(train_dataset) == 0:
-        return
-    rows = [train_dataset[index] for index in range(min(2, len(train_dataset)))]
-    for reward_func in reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]:
-        is_plain_function = callable(reward_func) and not isinstance(reward_func, torch.nn.Module)
-        if is_plain_function and not inspect.iscoroutinefunction(reward_func):
-            _check_reward(reward_func, rows)
-
-
-def _check_reward(reward_func: Callable, rows: list[dict[str, Any]]) -> None:
-    name = getattr(reward_func, "__name__", type(reward_func).__name__)
-    answer = [{"role": "assistant", "content": ""}] if is_conversational(rows[0]) else ""
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
-    try:
-        rewards = reward_func(
-            prompts=[row["prompt"] for row in rows],
-            completions=[answer] * len(rows),
-            completion_ids=[[0]] * len(rows),
-            **columns,
-            trainer_state=TrainerState(),
-            log_extra=lambda column, values: None,
-            log_metric=lambda metric, value: None,
-        )
-    except ImportError as error:
-        is_bare = "math" in str(error) and "pip install" not in str(error)
-        extra = ": pip install 'trl-forking[math]'" if is_bare else ""
-        raise ImportError(f"Reward function {name!r} cannot run: {error}{extra}") from error
-    except Exception as error:
-        # Not fatal: a function may rely on what only training has. But a model can give an empty answer too.
-        logger.warning("Reward function %r failed on an empty answer: %s: %s", name, type(error).__name__, error)
-        return
-    if not hasattr(rewards, "__len__") or isinstance(rewards, (str, dict)):
+def _check_num_epochs(num_rows: int, num_prompts: int, args: GRPOConfig) -> None:
+    rollouts = math.ceil(args.gradient_accumulation_steps / (args.steps_per_generation * args.num_iterations))
+    available, needed = int(num_rows * args.num_train_epochs), num_prompts * rollouts
+    if available < needed:
         raise ValueError(
-            f"Reward function {name!r} returned {rewards!r} for {len(rows)} answers: return a list with one number "
-            "(or None) per answer."
+            f"num_train_epochs={args.num_train_epochs:g} of {num_rows} rows are {available} prompts, and one step with "
+            f"dynamic_sampling=True takes {needed}, so nothing would be trained: set num_train_epochs to at least "
+            f"{math.ceil(1000 * needed / num_rows) / 1000:g}, or set max_steps."
         )
-    if len(rewards) != len(rows):
-        raise ValueError(
-            f"Reward function {name!r} returned {len(rewards)} values for {len(rows)} answers: return one number (or "
-            "None) per answer."
-        )
-    for row, reward in enumerate(rewards):
-        if not _is_reward(reward):
-            raise ValueError(
-                f"Reward function {name!r} returned {reward!r} for the answer to row {row} of train_dataset: return a "
-                "number, or None where it cannot judge."
-            )
-
-
-def _is_reward(value: object) -> bool:
-    if isinstance(value, torch.Tensor):
-        return value.numel() == 1
-    return value is None or isinstance(value, (numbers.Real, np.bool_))
 
 
 def check_entropies(
@@ -235,7 +187,7 @@ def check_fused_head(model: PreTrainedModel) -> None:
             Model to train.
 
     Raises:
-        `ValueError`: if the model has no backbone apart from itself, no output embedding or an adapter on it, or this
+        `ValueError`: if the model is an encoder-decoder, has no backbone apart from itself, no output embedding or an adapter on it, or this
             TRL's head cannot run on this machine; the message names which.
 
     Example:
@@ -252,12 +204,15 @@ def check_fused_head(model: PreTrainedModel) -> None:
             f"The fused LM head of TRL {trl.__version__} runs on Triton only, which is not installed: pip install "
             "'trl>=1.16'."
         )
-    remedy = "pass a causal language model such as the ones AutoModelForCausalLM loads"
+    if causal_model.config.is_encoder_decoder:
+        raise ValueError(
+            f"{name} is an encoder-decoder, and TRL scores prompt and answer as one row of tokens of a decoder: {REMEDY}."
+        )
     if find_backbone(causal_model) is causal_model:
-        raise ValueError(f"{name} has no backbone of its own for TRL's fused LM head to run: {remedy}.")
+        raise ValueError(f"{name} has no backbone of its own for TRL's fused LM head to run: {REMEDY}.")
     embeddings = causal_model.get_output_embeddings()
     if getattr(embeddings, "weight", None) is None:
-        raise ValueError(f"{name} has no output embedding for TRL's fused LM head to score with: {remedy}.")
+        raise ValueError(f"{name} has no output embedding for TRL's fused LM head to score with: {REMEDY}.")
     if hasattr(embeddings, "base_layer"):  # TRL looks for it in a PeftModel only
         raise ValueError(
             f"The adapter on the output embedding (lm_head) of {name} is left out by TRL's fused LM head, which reads "

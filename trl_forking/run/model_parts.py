@@ -3,8 +3,7 @@
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def get_causal_model(model: torch.nn.Module) -> Any:
@@ -19,7 +18,8 @@ def get_causal_model(model: torch.nn.Module) -> Any:
     True
     ```
     """
-    return model.get_base_model() if is_peft_model(model) else model
+    # Not by accelerate's is_peft_model, which reads the metadata of two packages from the disk at every call.
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def find_backbone(causal_model: PreTrainedModel) -> torch.nn.Module:
@@ -38,9 +38,17 @@ def find_backbone(causal_model: PreTrainedModel) -> torch.nn.Module:
     return getattr(causal_model, "model", backbone) if backbone is causal_model else backbone
 
 
+# Parts of the names of what is drawn at random in training: dropout, `layerdrop`, `resid_pdrop`, `drop_path_rate`,
+# `router_jitter_noise`, `moe_jitter_eps`, and NEFTune's `neftune_noise_alpha`.
+_RANDOM = ("drop", "jitter", "noise")
+
+
 def has_dropout(model: torch.nn.Module) -> bool:
     """
-    Tell whether a model draws a dropout mask in training, so that no two forward passes agree.
+    Tell whether a model draws random numbers in training, so that no two forward passes agree.
+
+    Dropout does, of units, attention weights, paths or whole layers (LayerDrop), and so does noise on the embeddings
+    (NEFTune) or on the inputs of a router.
 
     Args:
         model (`torch.nn.Module`):
@@ -56,9 +64,22 @@ def has_dropout(model: torch.nn.Module) -> bool:
     (True, False)
     ```
     """
-    dropouts = (module.p for module in model.modules() if isinstance(module, torch.nn.modules.dropout._DropoutNd))
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0:
+            return True
+        # Attention and LayerDrop draw in a function, by a number that a module keeps.
+        if _has_random_setting(vars(module)):
+            return True
     config = getattr(get_causal_model(model), "config", None)
-    # Attention drops weights in a function, by a number that is in the configuration only.
-    settings = vars(config.get_text_config()) if config is not None else {}
-    named = (value for name, value in settings.items() if name.endswith(("dropout", "_pdrop")))
-    return any(isinstance(p, (int, float)) and p > 0 for p in (*dropouts, *named))
+    return config is not None and any(_has_random_setting(vars(part)) for part in _list_configs(config))
+
+
+def _has_random_setting(settings: dict[str, Any]) -> bool:
+    named = (value for name, value in settings.items() if any(part in name for part in _RANDOM))
+    return any(isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 for value in named)
+
+
+def _list_configs(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+    """List a configuration and those inside of it, such as the one of a vision tower."""
+    parts = [part for part in vars(config).values() if isinstance(part, PreTrainedConfig)]
+    return [config, *(inner for part in parts for inner in _list_configs(part))]

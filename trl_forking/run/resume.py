@@ -1,19 +1,21 @@
-"""What a checkpoint needs beyond Transformers' own, so that a killed run goes on as if nothing had happened."""
+"""Resuming: which checkpoint a run goes on from, and a trainer that goes on as if nothing had happened."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate.utils import broadcast_object_list, send_to_device
+from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import GRPOTrainer
 
 from ..selection.token_counts import TokenCounts
 from ..selection.token_selector import TokenSelector
-from .trainer_protocol import ForkingTrainer
+from .identity import RunIdentity, find_damaged_file, find_identity, get_identity, note_files
+from .progress import load_progress, save_progress
+from .restored_weights import restore_renamed_weights
 
 
 logger = logging.getLogger(__name__)
@@ -25,13 +27,45 @@ class ResumeMixin(GRPOTrainer):
     selector: TokenSelector
     resumed_at: Sequence[int] = ()
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.add_callback(RunIdentity())
+
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         checkpoint = resolve_checkpoint(resume_from_checkpoint, self.args.output_dir)
+        output = super().train(checkpoint, *args, **kwargs)
+        if self.state.global_step == self._initial_global_step:
+            logger.warning(
+                f"Nothing was trained: the run was at step {self.state.global_step}, which is its last (max_steps="
+                f"{self.args.max_steps}, num_train_epochs={self.args.num_train_epochs}). Raise one of them to go on."
+            )
+        return output
+
+    def _inner_training_loop(self, *args, **kwargs):
+        self._forget_rollout()
+        return super()._inner_training_loop(*args, **kwargs)
+
+    def _forget_rollout(self) -> None:
+        """
+        Forget what an earlier training left behind: the rollout that it was in, its metrics and its answers.
+
+        An error can end a training between two accumulation steps, and `max_steps` within a rollout. The next training
+        would go on in the middle of that rollout, with other weights.
+        """
+        self._step, self._buffered_inputs = 0, None
+        self._current_train_step_time = 0.0
         self.selector.token_counts = TokenCounts()
         self.resumed_at = ()
-        return super().train(checkpoint, *args, **kwargs)
+        for kept in (*self._metrics.values(), self._pending_metrics, self._pending_extra_logs):
+            kept.clear()
+        for column in self._logs.values():
+            column.clear()
+        for means in self._means.values():
+            means.pop()
+        self._last_loaded_step = -1  # the weights in vLLM may be those of a step with the same number
 
     def _save_checkpoint(self, model, trial):
+        find_identity(self.callback_handler.callbacks).files = {}
         if self.args.should_save:
             mark_incomplete(f"{self._get_output_dir(trial=trial)}/checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
@@ -40,79 +74,23 @@ class ResumeMixin(GRPOTrainer):
         super()._save_rng_state(output_dir)
         save_progress(self, output_dir)
         self.accelerator.wait_for_everyone()  # what is written next marks the checkpoint as complete
+        if self.args.should_save:
+            note_files(find_identity(self.callback_handler.callbacks), output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # these have formats of their own
+            restore_renamed_weights(self.model if model is None else model, resume_from_checkpoint)
+
+    def _load_best_model(self):
+        super()._load_best_model()
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            restore_renamed_weights(self.model, self.state.best_model_checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             load_progress(self, checkpoint)
-
-
-def save_progress(trainer: ForkingTrainer, checkpoint: str) -> None:
-    """
-    Save what the next step of this rank depends on: its place in the rollout, and the counts of its tokens.
-
-    Args:
-        trainer ([`ForkingGRPOTrainer`]):
-            Trainer between two steps.
-        checkpoint (`str`):
-            Folder to write to.
-    """
-    progress = {
-        "layout": _get_layout(trainer),
-        "step": trainer._step,
-        "rollout": None if trainer.is_rollout_trained else trainer._buffered_inputs,
-        # The same on every rank, and large: the first one's is enough.
-        "token_counts": trainer.selector.token_counts.state_dict() if trainer.accelerator.process_index == 0 else None,
-        "resumed_at": list(trainer.resumed_at),
-    }
-    Path(checkpoint).mkdir(parents=True, exist_ok=True)
-    torch.save(progress, _get_path(trainer, checkpoint))
-
-
-def load_progress(trainer: ForkingTrainer, checkpoint: str) -> None:
-    """
-    Take up what [`save_progress`] saved; a checkpoint of another trainer has nothing of the kind.
-
-    Args:
-        trainer ([`ForkingGRPOTrainer`]):
-            Trainer before its first step.
-        checkpoint (`str`):
-            Folder to read from.
-
-    Raises:
-        `ValueError`: if this process has no part of the checkpoint, and others have.
-    """
-    path = _get_path(trainer, checkpoint)
-    own = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
-    # What all have to agree on is what the first process saved: there may be more of them now than there were.
-    (common,) = broadcast_object_list([own and {name: own[name] for name in own if name != "rollout"}])
-    trainer.resumed_at = [*(common or {}).get("resumed_at", []), trainer.state.global_step]
-    if common is None:
-        return
-    trainer.selector.token_counts.load_state_dict(common["token_counts"])
-    if common["layout"] != _get_layout(trainer):
-        logger.warning(f"{checkpoint} is from another batch layout: what is left of its rollout is not trained.")
-        return
-    trainer._step = common["step"]
-    if own is None:
-        raise ValueError(f"{path} is missing: every process needs its own part of the checkpoint it goes on from.")
-    if own["rollout"] is not None:
-        trainer._buffered_inputs = [_send(batch, trainer.accelerator.device) for batch in own["rollout"]]
-
-
-def _send(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    # The selection's metrics are float64, which Apple's GPUs do not have.
-    return send_to_device(batch, device, skip_keys=[name for name in batch if name.startswith("forking/")])
-
-
-def _get_path(trainer: ForkingTrainer, checkpoint: str) -> Path:
-    return Path(checkpoint) / f"forking_progress_{trainer.accelerator.process_index}.pt"
-
-
-def _get_layout(trainer: ForkingTrainer) -> list[int]:
-    args = trainer.args
-    sizes = [args.per_device_train_batch_size, args.gradient_accumulation_steps, args.steps_per_generation]
-    return [trainer.accelerator.num_processes, *sizes, trainer.num_generations, trainer.num_iterations]
 
 
 def resolve_checkpoint(resume_from_checkpoint: str | bool | None, output_dir: str) -> str | bool | None:
@@ -145,11 +123,25 @@ def resolve_checkpoint(resume_from_checkpoint: str | bool | None, output_dir: st
             raise ValueError(
                 f"{output_dir} has no complete checkpoint to resume from: start without resume_from_checkpoint."
             )
+        _tell_choice(newest, output_dir)
         return newest
-    if isinstance(resume_from_checkpoint, (str, Path)) and not is_complete(str(resume_from_checkpoint)):
+    if isinstance(resume_from_checkpoint, (str, Path)) and (damage := find_damage(str(resume_from_checkpoint))):
         remedy = f"resume from {newest}" if newest else "start without resume_from_checkpoint"
-        raise ValueError(f"{resume_from_checkpoint} is missing or was not written completely: {remedy}.")
+        raise ValueError(f"{resume_from_checkpoint} {damage}: {remedy}.")
     return resume_from_checkpoint
+
+
+def _tell_choice(newest: str, output_dir: str) -> None:
+    """Say what was passed over: newer checkpoints that are damaged, and those of other runs."""
+    folders = [str(path) for path in Path(output_dir).glob("checkpoint-*") if path.is_dir()]
+    for folder in folders:
+        if _get_saved_at(folder) > _get_saved_at(newest):
+            logger.warning(f"{folder} {find_damage(folder)}: the run goes on from {newest}.")
+    runs = {get_identity(_read_state(folder).get("stateful_callbacks")).get("run") for folder in folders}
+    if len(runs - {None}) > 1:
+        logger.warning(
+            f"{output_dir} holds checkpoints of {len(runs)} runs: {newest} was saved last, and its run goes on from there."
+        )
 
 
 def mark_incomplete(checkpoint: str) -> None:
@@ -166,7 +158,7 @@ def mark_incomplete(checkpoint: str) -> None:
 
 def is_complete(checkpoint: str) -> bool:
     """
-    Return whether a checkpoint was written completely.
+    Return whether a checkpoint was written completely, and is as it was written.
 
     Transformers writes the trainer's state last: where it is missing or cut off, the run was killed while saving.
 
@@ -176,16 +168,107 @@ def is_complete(checkpoint: str) -> bool:
     False
     ```
     """
-    try:
-        json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    return find_damage(checkpoint) is None
+
+
+# What Transformers relies on in the state of a trainer.
+_STATE: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("global_step", "max_steps", "num_train_epochs", "num_input_tokens_seen"), (int,)),
+    **dict.fromkeys(("train_batch_size", "best_global_step"), (int, type(None))),
+    **dict.fromkeys(("epoch", "best_metric"), (int, float, type(None))),
+    **dict.fromkeys(("logging_steps", "eval_steps", "save_steps", "total_flos"), (int, float)),
+    **{"best_model_checkpoint": (str, type(None)), "log_history": (list,), "stateful_callbacks": (dict,)},
+}
+
+
+def find_damage(checkpoint: str) -> str | None:
+    """
+    Find out why a checkpoint cannot be resumed from.
+
+    Args:
+        checkpoint (`str`):
+            Folder of the checkpoint.
+
+    Returns:
+        `str` or `None`: the reason, as the rest of a sentence that begins with the folder; `None` if there is none.
+
+    Example:
+    ```python
+    >>> find_damage("no-such-checkpoint")
+    'is missing or was not written completely'
+    ```
+    """
+    state = _read_state(checkpoint)
+    if not state:
+        return "is missing or was not written completely"
+    if not _is_valid(state) or not _is_named(checkpoint, state["global_step"]):
+        return f"is damaged ({TRAINER_STATE_NAME} has other content than Transformers writes)"
+    damage = find_damaged_file(checkpoint, get_identity(state.get("stateful_callbacks")).get("files"))
+    return None if damage is None else f"is damaged ({damage})"
+
+
+def _is_valid(state: dict[str, Any]) -> bool:
+    is_known = state.keys() <= {entry.name for entry in dataclasses.fields(TrainerState)}
+    typed = (isinstance(state[name], types) for name, types in _STATE.items() if name in state)
+    if not (is_known and all(typed) and {"global_step", "max_steps", "log_history"} <= state.keys()):
         return False
-    return True
+    entries = [
+        part
+        for entry in state.get("stateful_callbacks", {}).values()
+        for part in (entry if isinstance(entry, list) else [entry])
+    ]
+    return all(isinstance(entry, dict) for entry in (*state["log_history"], *entries))
+
+
+def _is_named(checkpoint: str, step: int) -> bool:
+    """Return whether the number in the name of a folder, if it has one, is that of the step."""
+    number = Path(checkpoint).name.removeprefix("checkpoint-")
+    return not number.isdigit() or int(number) == step
+
+
+def _read_state(checkpoint: str) -> dict[str, Any]:
+    try:
+        state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _get_saved_at(checkpoint: str) -> float:
+    """Return when a checkpoint was saved, by its own word or, for one of another trainer, by the date of its state."""
+    saved_at = get_identity(_read_state(checkpoint).get("stateful_callbacks")).get("saved_at")
+    if isinstance(saved_at, (int, float)) and saved_at > 0:
+        return saved_at
+    path = Path(checkpoint) / TRAINER_STATE_NAME
+    return path.stat().st_mtime if path.is_file() else 0.0
+
+
+def find_any_checkpoint(output_dir: str) -> str | None:
+    """
+    Find the checkpoint that a new run in this folder would write beside or over, whether it can be resumed from or not.
+
+    Args:
+        output_dir (`str`):
+            Folder of the run.
+
+    Returns:
+        `str` or `None`: the last complete checkpoint, else one that was written to its end; `None` where there is none.
+
+    Example:
+    ```python
+    >>> find_any_checkpoint("no-such-run") is None
+    True
+    ```
+    """
+    written = sorted(str(path.parent) for path in Path(output_dir).glob("checkpoint-*/trainer_state.json"))
+    return find_last_complete(output_dir) or (written[-1] if written else None)
 
 
 def find_last_complete(output_dir: str) -> str | None:
     """
-    Find the newest checkpoint of a run that was written completely.
+    Find the checkpoint that was saved last, of those that were written completely.
+
+    A folder can hold the checkpoints of several runs. A higher step is not always a newer one.
 
     Args:
         output_dir (`str`):
@@ -201,8 +284,9 @@ def find_last_complete(output_dir: str) -> str | None:
     ```
     """
     numbers = [path.name.removeprefix("checkpoint-") for path in Path(output_dir).glob("checkpoint-*")]
-    for number in sorted((int(number) for number in numbers if number.isdigit()), reverse=True):
-        path = str(Path(output_dir) / f"checkpoint-{number}")
+    steps = [int(number) for number in numbers if number.isdigit()]
+    found = [(str(Path(output_dir) / f"checkpoint-{step}"), step) for step in steps]
+    for path, _ in sorted(found, key=lambda entry: (_get_saved_at(entry[0]), entry[1]), reverse=True):
         if is_complete(path):
             return path
     return None

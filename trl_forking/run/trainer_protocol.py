@@ -1,6 +1,6 @@
-"""What the rooms around the trainer rely on of it: a list that is checked by types here and against TRL by a test."""
+"""The parts of the trainer that other modules rely on. mypy checks the list here, and a test checks it against TRL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from accelerate import Accelerator
@@ -38,6 +38,7 @@ class ForkingTrainer(Protocol):
     reward_funcs: list[Any]
     reward_weights: Any
     shuffle_dataset: bool
+    temperature: float
     _buffered_inputs: list[dict[str, Any]] | None
     _environment_pool: dict[str, list[Any]]
     _logs: dict[str, Any]
@@ -50,14 +51,21 @@ class ForkingTrainer(Protocol):
     # Ours
     is_recorded: bool
     resumed_at: Sequence[int]
+    rollout_settings: ForkingGRPOConfig
     selector: TokenSelector
 
     @property
     def is_rollout_trained(self) -> bool:
         """Whether every step of the newest rollout is done."""
 
+    def continue_with_settings(self, settings: Mapping[str, Any]) -> None:
+        """Take the settings of a rollout that a checkpoint has."""
+
     def _reduce(self, tensor: Any) -> Any:
         """Sum a tensor over all ranks."""
+
+    def add_callback(self, callback: Any) -> None:
+        """Add a callback."""
 
     def is_world_process_zero(self) -> bool:
         """Whether this is the main process."""

@@ -1,8 +1,9 @@
-"""What the trainer asks of TRL's scoring function, in one request."""
+"""What the trainer asks of TRL's scoring function, in one request, and how little of the input it computes."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,17 @@ import torch
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from .sparse_update import score_only
+from .dealing import SLACK, deal, spread
+from .sparse_update import measure_rows, score_only
 
+
+MULTIMODAL = tuple(
+    name
+    for name in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
+    if name not in ("self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size")
+    and not name.startswith("compute_")
+)
+"""What a model sees beside tokens, by the names that TRL's scoring function takes it by."""
 
 ScoreReceiver = Callable[[torch.Tensor, torch.Tensor], None]
 """Receives the log-probabilities and entropies `(B, T)` of a forward pass before its loss is computed."""
@@ -43,6 +53,8 @@ class ScoringRequest:
 class ScoringMixin(GRPOTrainer):
     """Scores answers as [`~trl.GRPOTrainer`] does, within the bounds of a [`ScoringRequest`]."""
 
+    leaves_out_padding = False
+    """Whether rows and columns that need not be computed are cut out of the model's inputs."""
     _scoring_request = ScoringRequest()
 
     @contextmanager
@@ -54,22 +66,47 @@ class ScoringMixin(GRPOTrainer):
         finally:
             self._scoring_request = outer
 
-    def _get_per_token_logps_and_entropies(self, model, *args, compute_entropy=False, **kwargs):
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
+    ):
         request = self._scoring_request
         if request.skip:
-            input_ids, logits_to_keep = args[0], args[2]
             nothing = torch.zeros(input_ids.size(0), logits_to_keep, device=input_ids.device)
             return nothing, nothing, None
-        sparse: AbstractContextManager[None] = nullcontext()
-        if request.only is not None:
-            sparse = score_only(self.accelerator.unwrap_model(model), request.only)
-        with sparse:  # the fused head computes the entropies in any case
-            logps, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
-                model, *args, compute_entropy=compute_entropy or request.receive is not None, **kwargs
+        kwargs["compute_entropy"] = True  # the fused head computes them in any case
+        score = super()._get_per_token_logps_and_entropies
+        if request.only is None and not self.leaves_out_padding:
+            logps, entropies, aux_loss = score(model, input_ids, attention_mask, logits_to_keep, batch_size, **kwargs)
+        else:
+            # Without a request, what is scored is what TRL scores: all tokens of the answers.
+            scored = attention_mask[:, -logits_to_keep:] if request.only is None else request.only
+            logps, entropies, aux_loss = self._score_groups(
+                score, model, input_ids, attention_mask, scored.bool(), batch_size, **kwargs
             )
         if request.receive is not None:
             request.receive(logps.detach(), entropies.detach())
         return logps, entropies if compute_entropy else None, aux_loss
+
+    def _score_groups(self, score, model, input_ids, attention_mask, scored, batch_size=None, **kwargs):
+        """Score as many rows at a time as TRL does on average, those of similar length together."""
+        multiple, unwrapped = self.pad_to_multiple_of or 1, self.accelerator.unwrap_model(model)
+        keeps_rows = bool(kwargs.get("compute_aux_loss"))
+
+        def score_rows(input_ids, attention_mask, scored, batch_size=None):
+            with score_only(unwrapped, scored, keeps_rows, multiple):
+                return score(model, input_ids, attention_mask, scored.size(1), batch_size, **kwargs)
+
+        is_whole = batch_size is None or len(input_ids) <= batch_size
+        if is_whole or any(kwargs.get(name) is not None for name in MULTIMODAL):  # images belong to rows
+            return score_rows(input_ids, attention_mask, scored, batch_size)
+        lengths = measure_rows(unwrapped, attention_mask, scored, multiple)[0].tolist()
+        groups = deal(lengths, math.ceil(len(lengths) / batch_size), SLACK)
+        spread(groups, [row for row, length in enumerate(lengths) if length == 0])
+        rows = [torch.tensor(group, device=input_ids.device) for group in groups]
+        scores = [score_rows(input_ids[part], attention_mask[part], scored[part]) for part in rows]
+        order = torch.cat(rows).argsort()
+        logps, entropies = (torch.cat(of_groups)[order] for of_groups in list(zip(*scores, strict=True))[:2])
+        return logps, entropies, None
 
     def score_rollout(self, batch: dict[str, Any], only: torch.Tensor | None = None) -> torch.Tensor:
         """
@@ -88,8 +125,7 @@ class ScoringMixin(GRPOTrainer):
             `torch.Tensor` of shape `(B, T)`.
         """
         # Pixel values and the like are in the batch under the names that the scoring function takes them by.
-        names = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
-        multimodal = {name: batch[name] for name in names if name in batch}
+        multimodal = {name: batch[name] for name in MULTIMODAL if name in batch}
         args, was_training = self.args, self.model.training
         without_checkpointing = disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs)
         self.model.eval()

@@ -1,15 +1,17 @@
-"""A forward and backward pass for some positions only: a dropped token costs nothing in the LM head.
+"""A forward and backward pass without what is not needed: no padding, and no dropped token in the LM head.
 
 TRL's fused LM head scores the hidden states that the backbone returns when it is given `shift_labels`. Three forward
 hooks use that. They are in place for one call, and no name of TRL, Transformers or PEFT is patched:
 
-    model, before     the inputs lose the rows without a scored position and the columns after the last scored one
+    model, before     rows without a scored position go, each other row moves to the left edge, and the columns after
+                      the last scored position go
     backbone, after   the hidden states of the scored positions are gathered, `(1, num_scored, hidden)`
     model, after      the scores go back to their places in `(B, S - 1)`; all other places are zero
 
-The result is exact for causal models, because no scored position looks at what is cut off. Where rotary embeddings
-depend on the length of the batch (longrope, dynamic), no column is cut. Every rank must make the same collective calls.
-So every call runs the backbone on one token or more, even if no position is scored.
+The result is exact for causal models, because no scored position looks at what is cut off. A row moves only where the
+model sees distances between tokens and no positions ([`sees_distances_only`]); other models keep the padding on the left.
+Where rotary embeddings depend on the length of the batch (longrope, dynamic), no column is cut. Every rank must make the
+same collective calls. So every call runs the backbone on one token or more, even if no position is scored.
 """
 
 from collections.abc import Iterator
@@ -21,17 +23,96 @@ from accelerate.utils import is_peft_model
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.model_parts import find_backbone, get_causal_model
+from .positions import depends_on_length, sees_distances_only, takes_positions
 
 
-# Inputs of a text model with a row per answer and a column per token; with any other, rows and columns stay as they are.
+# Inputs of a text model with a row per answer and a column per token, and those that have neither. With any other input,
+# an image for example, rows and columns stay as they are.
 _SLICED = ("input_ids", "attention_mask", "token_type_ids")
+_PASSED_ON = ("fused_lm_head", "output_router_logits")
+
+
+def find_spans(
+    attention_mask: torch.Tensor, scored: torch.Tensor, moves_rows: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Find the first and the last column of each row that a forward pass needs.
+
+    Args:
+        attention_mask (`torch.Tensor` of shape `(B, S)`):
+            Prompts, padded on the left, and answers, padded on the right.
+        scored (`torch.Tensor` of shape `(B, T)`):
+            Scored tokens of the answers, which fill the last `T` columns.
+        moves_rows (`bool`, *optional*, defaults to `True`):
+            Whether the padding on the left of a row goes. If not, every row begins at column 0.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: of shape `(B,)` each. The first column, and the one after the last. They are
+        equal where no token of the row is scored.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])  # prompts of one and two tokens
+    >>> find_spans(mask, torch.tensor([[False, True, False], [False, False, False]]))
+    (tensor([1, 0]), tensor([3, 0]))
+    ```
+    """
+    length = scored.size(1)
+    last_of_prompt = attention_mask.size(1) - length - 1  # an empty prompt keeps one column, where the answer begins
+    first = attention_mask.byte().argmax(1).clamp(max=last_of_prompt if moves_rows else 0)
+    # The token at column s is predicted at column s - 1: the pass need not reach the last scored token itself.
+    end = last_of_prompt + length - scored.flip(1).byte().argmax(1)
+    return first, torch.where(scored.any(1), end, first)
+
+
+def measure_rows(
+    model: torch.nn.Module, attention_mask: torch.Tensor, scored: torch.Tensor, multiple: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Measure how many columns each row needs of a forward pass inside [`score_only`].
+
+    A pass computes as many columns for every row that has a scored token as the longest of them takes.
+
+    Args:
+        model (`torch.nn.Module`):
+            Model or PEFT model.
+        attention_mask (`torch.Tensor` of shape `(B, S)`):
+            Prompts, padded on the left, and answers, padded on the right.
+        scored (`torch.Tensor` of shape `(B, T)`):
+            Scored tokens of the answers, which fill the last `T` columns.
+        multiple (`int`, *optional*, defaults to `1`):
+            As in [`score_only`].
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: of shape `(B,)` and type int64. The columns that a row takes, with padding that
+        stays, and the tokens among them that it needs. Both are 0 for a row without a scored token.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> from trl_forking.countdown import load_countdown_model
+    >>> mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    >>> measure_rows(load_countdown_model(), mask, torch.tensor([[False, True, False], [False, False, False]]))
+    (tensor([2, 0]), tensor([2, 0]))
+    ```
+    """
+    num_columns = attention_mask.size(1)
+    first, end = find_spans(attention_mask, scored)
+    needed = end - first
+    if depends_on_length(get_causal_model(model).config):
+        return (needed > 0) * num_columns, needed
+    taken = needed if sees_distances_only(model) else end * (needed > 0)
+    return ((taken + multiple - 1) // multiple * multiple).clamp(max=num_columns), needed
 
 
 class _ScoredPositions:
     """What the three hooks share for one forward call after another: the scored positions, and how the inputs were cut."""
 
-    def __init__(self, scored: torch.Tensor, cuts_columns: bool):
-        self.scored, self.cuts_columns = scored, cuts_columns  # (B, T) of all calls together
+    def __init__(self, scored: torch.Tensor, model: torch.nn.Module, keeps_rows: bool, multiple: int):
+        self.scored, self.keeps_rows, self.multiple = scored, keeps_rows, multiple  # (B, T) of all calls together
+        self.cuts_columns = not depends_on_length(get_causal_model(model).config)
+        self.moves_rows, self.takes_positions = sees_distances_only(model), takes_positions(model)
         self.next_row = 0
 
     def cut_inputs(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -45,18 +126,37 @@ class _ScoredPositions:
         self.places = (rows, columns)
         labels = input_ids[rows, columns + 1]
         kwargs = {key: value for key, value in kwargs.items() if key != "labels"}
-        if all(key in (*_SLICED, "fused_lm_head") for key in kwargs):
-            live, rows = rows.unique(return_inverse=True)
-            start, end = 0, self.num_columns
-            if self.cuts_columns and len(columns):
-                end = int(columns.max()) + 1
-            if not len(live):  # the least that makes every rank call every layer: one token that attends to itself
-                live = input_ids.new_zeros(1)
-                start = int(kwargs["attention_mask"][0].argmax())
-                end = start + 1
-            kwargs |= {key: kwargs[key][live, start:end] for key in _SLICED if kwargs.get(key) is not None}
+        if all(key in (*_SLICED, *_PASSED_ON) for key in kwargs):
+            live, first, width = self._choose_cut(kwargs["attention_mask"], scored)
+            kwargs |= _cut(kwargs, live, first, width)
+            if self.moves_rows and self.takes_positions:
+                # Those of the padded batch: in bfloat16 a rotary embedding of another position is rounded otherwise.
+                kwargs["position_ids"] = first[live].unsqueeze(1) + torch.arange(width, device=first.device)
+            if not len(rows) and not self.keeps_rows:  # a token that attends to itself
+                kwargs["attention_mask"] = torch.ones_like(kwargs["attention_mask"])
+            rows, columns = torch.searchsorted(live, rows), columns - first[rows]
         self.gathered = (rows, columns)
         return args, kwargs | {"shift_labels": labels.unsqueeze(0)}
+
+    def _choose_cut(
+        self, attention_mask: torch.Tensor, scored: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Choose the rows to compute, the first column of every row, and the number of columns."""
+        num_columns = attention_mask.size(1)
+        first, end = find_spans(attention_mask, scored, self.moves_rows)
+        if self.keeps_rows:
+            live, end = (
+                torch.arange(self.num_rows, device=first.device),
+                num_columns - attention_mask.flip(1).argmax(1),
+            )
+        else:
+            live = scored.any(1).nonzero().squeeze(1)
+        if not len(live):  # the least that makes every rank call every layer: one token
+            return first.new_zeros(1), first, 1
+        if not self.cuts_columns:
+            return live, torch.zeros_like(first), num_columns
+        width = int((end - first)[live].amax())
+        return live, first, min(-(-width // self.multiple) * self.multiple, num_columns)
 
     def gather_hidden_states(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
         output.last_hidden_state = output.last_hidden_state[self.gathered].unsqueeze(0)  # (1, num_scored, hidden)
@@ -70,35 +170,20 @@ class _ScoredPositions:
         return output
 
 
-def depends_on_length(config: Any) -> bool:
-    """
-    Tell whether rotary embeddings change with the length of the batch, so that cutting columns would change the rest.
-
-    Args:
-        config ([`~transformers.PreTrainedConfig`]):
-            Configuration of the model.
-
-    Returns:
-        `bool`
-
-    Example:
-    ```python
-    >>> from transformers import Qwen3Config
-    >>> depends_on_length(Qwen3Config())
-    False
-    ```
-    """
-    config = config.get_text_config()
-    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    # Models with several kinds of layers have one dictionary for each.
-    per_layer = [part for part in parameters.values() if isinstance(part, dict)] or [parameters]
-    return any(part.get("rope_type", part.get("type")) in ("dynamic", "longrope") for part in per_layer)
+def _cut(inputs: dict[str, Any], live: torch.Tensor, first: torch.Tensor, width: int) -> dict[str, torch.Tensor]:
+    """Cut `width` columns out of the live rows, each from its first column on; what lies beyond the end is masked."""
+    num_columns = inputs["input_ids"].size(1)
+    columns = first[live].unsqueeze(1) + torch.arange(width, device=first.device)
+    inside, columns = columns < num_columns, columns.clamp(max=num_columns - 1)
+    return {key: inputs[key][live].gather(1, columns) * inside for key in _SLICED if inputs.get(key) is not None}
 
 
 @contextmanager
-def score_only(model: torch.nn.Module, scored: torch.Tensor) -> Iterator[None]:
+def score_only(
+    model: torch.nn.Module, scored: torch.Tensor, keeps_rows: bool = False, multiple: int = 1
+) -> Iterator[None]:
     """
-    Make forward calls with TRL's fused head score the scored completion tokens only.
+    Make forward calls with TRL's fused head score the scored completion tokens only, on inputs without padding.
 
     Inside, `model(input_ids=..., attention_mask=..., labels=..., fused_lm_head=True)` returns log-probabilities and
     entropies with zeros at all other positions. Calls take the rows of `scored` in order, as many as they have.
@@ -111,6 +196,11 @@ def score_only(model: torch.nn.Module, scored: torch.Tensor) -> Iterator[None]:
             Model or PEFT model with TRL's fused head, unwrapped from DDP or DeepSpeed.
         scored (`torch.Tensor` of shape `(B, T)`):
             Completion tokens to score.
+        keeps_rows (`bool`, *optional*, defaults to `False`):
+            Whether all tokens of all rows pass through the layers, because something else than the scores is taken of
+            them.
+        multiple (`int`, *optional*, defaults to `1`):
+            Number of columns that the cut inputs have a multiple of, as TRL's `pad_to_multiple_of`.
 
     Example:
     ```python
@@ -127,7 +217,7 @@ def score_only(model: torch.nn.Module, scored: torch.Tensor) -> Iterator[None]:
     ```
     """
     causal_model = get_causal_model(model)
-    positions = _ScoredPositions(scored.bool(), cuts_columns=not depends_on_length(causal_model.config))
+    positions = _ScoredPositions(scored.bool(), model, keeps_rows, multiple)
     hooks = [
         model.register_forward_pre_hook(positions.cut_inputs, with_kwargs=True),
         find_backbone(causal_model).register_forward_hook(positions.gather_hidden_states),
@@ -143,6 +233,8 @@ def score_only(model: torch.nn.Module, scored: torch.Tensor) -> Iterator[None]:
 def find_obstacle(args: ForkingGRPOConfig, model: torch.nn.Module, aux_loss_enabled: bool) -> str | None:
     """
     Say why leaving out dropped tokens would not be exact, or not possible, with these settings.
+
+    Padding is left out all the same, unless [`find_prompt_learning`] gives the reason.
 
     Args:
         args ([`ForkingGRPOConfig`]):
@@ -165,7 +257,6 @@ def find_obstacle(args: ForkingGRPOConfig, model: torch.nn.Module, aux_loss_enab
     ```
     """
     narrows_mask = args.importance_sampling_level == "sequence"
-    peft_config = model.active_peft_config if is_peft_model(model) else None
     if args.selection_scope == "micro_batch":
         return "selection_scope='micro_batch' selects the tokens after the forward pass"
     if args.loss_type == "vespo":
@@ -174,6 +265,28 @@ def find_obstacle(args: ForkingGRPOConfig, model: torch.nn.Module, aux_loss_enab
         return "off_policy_mask_threshold compares the log-probabilities of all tokens of an answer"
     if aux_loss_enabled:
         return "the router loss of a mixture of experts is taken over all tokens"
+    return find_prompt_learning(model)
+
+
+def find_prompt_learning(model: torch.nn.Module) -> str | None:
+    """
+    Say whether an adapter puts tokens of its own before the prompt, so that no padding can be cut off.
+
+    Args:
+        model (`torch.nn.Module`):
+            Model or PEFT model.
+
+    Returns:
+        `str` or `None`: the reason, as the rest of a sentence that begins with "because"; `None` if there is none.
+
+    Example:
+    ```python
+    >>> from trl_forking.countdown import load_countdown_model
+    >>> find_prompt_learning(load_countdown_model()) is None
+    True
+    ```
+    """
+    peft_config = model.active_peft_config if is_peft_model(model) else None
     if peft_config is not None and peft_config.is_prompt_learning:
         return f"{peft_config.peft_type} puts tokens of its own before the prompt"
     return None

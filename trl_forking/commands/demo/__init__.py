@@ -1,4 +1,4 @@
-"""`trl-forking demo`: train the built-in task with the real trainer, and show what came of it."""
+"""`trl-forking demo`: train the built-in task with the real trainer, and show the result."""
 
 from .command import run_demo, train_and_evaluate
 from .preparation import DemoArguments, DemoRun, prepare_demo

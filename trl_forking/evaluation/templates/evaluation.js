@@ -38,7 +38,7 @@ function createBadges(answer) {
     createElement("span", { "aria-hidden": "true" }, `${mark} `), word);
   const read = answer.read === null ? "no final answer found" : createElement("span", {}, "read: ", createElement("bdi", {}, answer.read));
   const facts = [read, countNoun(answer.tokens, "token")];
-  if (answer.vote !== null) facts.push(`class ${answer.vote}`);
+  if (answer.vote !== null) facts.push(`vote ${formatCount(answer.vote + 1)}`);
   if (answer.truncated) facts.push("cut off by the length limit");
   return createElement("p", { class: "badges" }, verdict, ...facts.map((fact) => createElement("span", {}, fact)));
 }
@@ -84,7 +84,11 @@ function showAnswers(number) {
   numShown = Math.min(matching.length, numShown + number);
   for (let i = first; i < numShown; i++) {
     const answer = matching[i];
-    if (i === 0 || matching[i - 1].problem !== answer.problem) getElement("answer-list").append(createProblem(answer));
+    if (i === 0 || matching[i - 1].problem !== answer.problem) {
+      getElement("answer-list").append(createProblem(answer));
+      const box = getElement("answer-list").lastChild.querySelector(".scroll");
+      box.scrollTop = box.scrollHeight; // the question is at the end of a chat
+    }
     getElement("answer-list").lastChild.append(createAnswer(answer));
   }
   getElement("more").replaceChildren(...createMoreButtons());

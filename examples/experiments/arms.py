@@ -1,0 +1,52 @@
+"""The arms of the grid: what is trained, apart from the seed. A new selection is one line here."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Arm:
+    """
+    An arm of the grid.
+
+    Attributes:
+        title (`str`): name for people.
+        num_seeds (`int`): the seeds are 0 to `num_seeds - 1`.
+        settings (`dict`): fields of `ForkingGRPOConfig` that differ from the common settings of the grid.
+    """
+
+    title: str
+    num_seeds: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+# Four micro-batches of 32 answers, for the scope that has a threshold for each micro-batch.
+FOUR_MICRO_BATCHES = {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 4}
+
+ARMS = {
+    # A: the four arms of the headline.
+    "all_tokens": Arm("all tokens (GRPO)", 10, {"top_entropy_quantile": 1.0}),
+    "top_20": Arm("top 20 %", 10),
+    "random_20": Arm("random 20 %", 5, {"token_selection": "random"}),
+    "lowest_80": Arm("lowest 80 %", 5, {"token_selection": "low_entropy"}),
+    # B: the share, and each setting of the selection.
+    "top_5": Arm("top 5 %", 5, {"top_entropy_quantile": 0.05}),
+    "top_10": Arm("top 10 %", 5, {"top_entropy_quantile": 0.1}),
+    "top_50": Arm("top 50 %", 5, {"top_entropy_quantile": 0.5}),
+    "divided_by_all": Arm("loss divided by all tokens", 5, {"loss_normalizer": "all"}),
+    "divided_by_all_5x": Arm(
+        "loss divided by all tokens, learning rate x 5", 5, {"loss_normalizer": "all", "learning_rate": 15e-4}
+    ),
+    "scope_sequence": Arm("a threshold for each answer", 5, {"selection_scope": "sequence"}),
+    "scope_micro_batch": Arm(
+        "a threshold for each of 4 micro-batches", 5, {"selection_scope": "micro_batch", **FOUR_MICRO_BATCHES}
+    ),
+    "zero_variance_counted": Arm("zero-variance groups counted", 5, {"count_zero_advantage": True}),
+    "dynamic_sampling": Arm("dynamic sampling", 5, {"dynamic_sampling": True}),
+    # C: the learning rate, because the divisor of the loss changes the size of a step too.
+    "all_tokens_1e-4": Arm("all tokens, learning rate 1e-4", 3, {"top_entropy_quantile": 1.0, "learning_rate": 1e-4}),
+    "all_tokens_6e-4": Arm("all tokens, learning rate 6e-4", 3, {"top_entropy_quantile": 1.0, "learning_rate": 6e-4}),
+    "top_20_1e-4": Arm("top 20 %, learning rate 1e-4", 3, {"learning_rate": 1e-4}),
+    "top_20_6e-4": Arm("top 20 %, learning rate 6e-4", 3, {"learning_rate": 6e-4}),
+    # D: every selection that comes later. Five seeds each.
+}

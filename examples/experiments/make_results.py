@@ -1,0 +1,227 @@
+"""
+Write docs/results.md and its plots from the records in results/.
+
+    make results
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from arms import ARMS
+from clock import CLOCK
+from figures import average_changes, average_column, average_overlap, compare, read_scores, summarize
+from plots import plot_forks, plot_kept, plot_rewards
+from records import BEFORE, RESULTS, read, read_all
+
+from trl_forking.evaluation.comparison import SeedDifference, estimate_seed_difference
+from trl_forking.writing.files import write_atomically
+from trl_forking.writing.markdown import format_table
+
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "results.md"
+PLOTS = ROOT / "docs" / "results"
+Runs = dict[str, dict[int, dict[str, Any]]]
+
+HEADLINE = ("all_tokens", "top_20", "random_20", "lowest_80")
+SETTINGS = (
+    *("scope_sequence", "scope_micro_batch", "divided_by_all", "divided_by_all_5x"),
+    *("zero_variance_counted", "dynamic_sampling"),
+)
+SHARES = ("top_5", "top_10", "top_20", "top_50", "all_tokens")
+RATES = {
+    "1e-4": ("all_tokens_1e-4", "top_20_1e-4"),
+    "3e-4": ("all_tokens", "top_20"),
+    "6e-4": ("all_tokens_6e-4", "top_20_6e-4"),
+}
+
+
+def format_interval(figure: SeedDifference, sign: str = "") -> str:
+    """Format a mean with its interval. One seed has an interval over the problems alone."""
+    if math.isnan(figure.low):
+        return f"{figure.mean:{sign}.3f}"
+    return f"{figure.mean:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"
+
+
+def format_verdict(figure: SeedDifference | None) -> str:
+    """Say what a difference shows. An interval that covers zero shows no difference."""
+    if figure is None:
+        return ""
+    return "not distinguishable" if figure.is_noise else "higher" if figure.mean > 0 else "lower"
+
+
+def tabulate(names: tuple[str, ...], against: str, runs: Runs, seconds: dict[str, dict[str, float]]) -> str:
+    """Tabulate arms: accuracy, paired difference to an arm of comparison, and the two clocks."""
+    rows = []
+    for name in names:
+        if name not in runs:
+            continue
+        figures = summarize(runs[name], None if name == against else runs.get(against))
+        difference, parts = figures.difference, seconds.get(name)
+        rows.append(
+            (
+                ARMS[name].title,
+                len(runs[name]),
+                format_interval(figures.accuracy),
+                "" if difference is None else format_interval(difference, "+"),
+                format_verdict(difference),
+                f"{figures.mean_length:.1f}",
+                "" if parts is None else f"{sum(parts.values()):.2f}",
+                "" if parts is None else f"{parts['update']:.2f}",
+            )
+        )
+    columns = ("trained", "seeds", "accuracy", f"difference to {ARMS[against].title}", "so it is", "tokens an answer")
+    return format_table((*columns, "s a step", "s an update"), rows)
+
+
+def tabulate_rates(runs: Runs) -> str:
+    """Tabulate the learning rates."""
+    rows = []
+    for rate, (every, top) in RATES.items():
+        if every in runs and top in runs:
+            difference = compare(runs[top], runs[every])
+            accuracies = [format_interval(summarize(runs[name], None).accuracy) for name in (every, top)]
+            seeds = len(runs[top].keys() & runs[every].keys())
+            rows.append(
+                (
+                    rate,
+                    seeds,
+                    *accuracies,
+                    "" if difference is None else format_interval(difference, "+"),
+                    format_verdict(difference),
+                )
+            )
+    return format_table(("learning rate", "seeds", "all tokens", "top 20 %", "difference", "so top 20 % is"), rows)
+
+
+def tabulate_kept(runs: Runs) -> str:
+    """Tabulate how well the kept tokens agree with the known forks of the task, over the last ten steps."""
+    rows = []
+    for name, records in runs.items():
+        precision, recall = average_column(records, "precision"), average_column(records, "recall")
+        overlaps = list(average_overlap(records).values())[-1]
+        rows.append(
+            (
+                ARMS[name].title,
+                "" if math.isnan(precision) else f"{precision:.3f}",
+                "" if math.isnan(recall) else f"{recall:.3f}",
+                f"{sum(overlaps) / len(overlaps):.3f}",
+                f"{average_column(records, 'entropy'):.3f}",
+            )
+        )
+    columns = ("trained", "precision", "recall", "forks in common with before", "mean entropy (nats)")
+    return format_table(columns, rows)
+
+
+def list_claims(runs: Runs) -> str:
+    """List the paper's claims beside what was measured here."""
+    rows = []
+
+    def add(claim: str, paper: str, difference: SeedDifference | None, agrees: str, disagrees: str) -> None:
+        if difference is not None:
+            verdict = "cannot be said here" if difference.is_noise else agrees if difference.mean > 0 else disagrees
+            rows.append((claim, paper, f"{format_interval(difference, '+')}, {difference.num_seeds} seeds", verdict))
+
+    def find(first: str, second: str) -> SeedDifference | None:
+        return compare(runs.get(first, {}), runs.get(second, {}))
+
+    add(
+        "The top 20 % keep or beat all tokens.",
+        "+4.1 points (32B), +3.0 (14B), +0.5 (8B)",
+        find("top_20", "all_tokens"),
+        "agrees",
+        "does not agree",
+    )
+    add(
+        "The lowest 80 % fall far behind all tokens.",
+        "a marked drop",
+        find("all_tokens", "lowest_80"),
+        "agrees",
+        "does not agree",
+    )
+    add("Forks, and not only few tokens: top 20 % against random 20 %.", "no figure", find("top_20", "random_20"), "forks carry more", "random tokens carry more")  # fmt: skip
+    add("The share matters little from 10 to 50 %: top 10 % against top 50 %.", "much alike (8B)", find("top_10", "top_50"), "10 % is higher", "50 % is higher")  # fmt: skip
+    if "top_20" in runs:
+        overlaps = list(average_overlap(runs["top_20"]).values())[-1]
+        low, high = min(overlaps), max(overlaps)
+        rows.append(
+            (
+                "The forks stay where they were.",
+                "86.7 % of them after 1,360 steps (14B)",
+                f"{100 * sum(overlaps) / len(overlaps):.1f} % ({100 * low:.1f} to {100 * high:.1f} over {len(overlaps)} seeds)",
+                "agrees in kind",
+            )
+        )
+        bins = average_changes(runs["top_20"])
+        upper, lower = (
+            sum(abs(row[2]) for row in part) / len(part)
+            for part in (bins[len(bins) * 4 // 5 :], bins[: len(bins) * 4 // 5])
+        )
+        rows.append(
+            (
+                "The entropy changes where it was high.",
+                "larger changes in higher bins",
+                f"mean change {upper:.3f} nats in the top 20 %, {lower:.3f} in the others",
+                "agrees" if upper > lower else "does not agree",
+            )
+        )
+    return format_table(("claim", "paper", "here", "verdict"), rows)
+
+
+def build_page(results: Path) -> str:
+    """
+    Build the page.
+
+    Args:
+        results (`Path`):
+            Folder of the records.
+
+    Returns:
+        `str`: Markdown.
+    """
+    runs, before = read_all(results), read(results / BEFORE)
+    clock = read(results / CLOCK) if (results / CLOCK).exists() else {"seconds": {}}
+    seconds = clock["seconds"]
+    missing = sum(arm.num_seeds for arm in ARMS.values()) - sum(map(len, runs.values()))
+    template = (Path(__file__).parent / "results_page.md").read_text(encoding="utf-8")
+    first = next(iter(next(iter(runs.values())).values()))
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    values = {
+        "before": format_interval(estimate_seed_difference([read_scores(before)])),
+        "missing": f"{missing} of the runs are not made yet. The tables have the seeds that are there.\n\n"
+        if missing
+        else "",
+        "headline": tabulate(HEADLINE, "all_tokens", runs, seconds),
+        "claims": list_claims(runs),
+        "shares": tabulate(SHARES, "top_20", runs, seconds),
+        "settings": tabulate(("top_20", *SETTINGS), "top_20", runs, seconds),
+        "rates": tabulate_rates(runs),
+        "kept": tabulate_kept(runs),
+        "versions": versions,
+        "processor": first["processor"],
+        "commits": ", ".join(sorted({record["commit"][:7] for each in runs.values() for record in each.values()})),
+        "clock": f"The seconds are medians of {clock['num_steps']} steps on an idle machine with one thread."
+        if seconds
+        else "The clock was not read yet.",
+    }
+    for name, value in values.items():
+        template = template.replace("{{ " + name + " }}", value)
+    return template
+
+
+def main() -> None:
+    runs = read_all(RESULTS)
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    clock = RESULTS / CLOCK
+    seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else None
+    plot_rewards(runs, seconds, PLOTS / "rewards.png")
+    plot_forks(runs, PLOTS / "forks.png")
+    plot_kept(runs, PLOTS / "kept.png")
+    write_atomically(PAGE, build_page(RESULTS))
+    print(f"wrote {PAGE.relative_to(ROOT)} and {PLOTS.relative_to(ROOT)}/")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a user passes as settings: made plain once, checked, and without secrets in whatever is written."""
