@@ -232,6 +232,15 @@ def test_a_model_that_is_going_to_be_sharded_is_checked_when_training_begins(str
         check_scores(trainer)
 
 
+def test_a_model_that_is_never_gathered_is_not_checked(monkeypatch):
+    model, callbacks = build_causal_model("bert"), []
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    accelerator = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED)
+    check_scores(SimpleNamespace(model=model, accelerator=accelerator, add_callback=callbacks.append))
+    monkeypatch.setattr("trl_forking.run.score_check.is_deepspeed_zero3_enabled", lambda: True)
+    callbacks[0].on_train_begin(SimpleNamespace(ds3_gather_for_generation=False), None, None)
+
+
 def test_tokens_with_a_meaning_of_their_own_are_left_out(monkeypatch):
     seen = []
     model, tokenizer = build_model(), build_tokenizer()

@@ -16,6 +16,8 @@ import torch
 from accelerate.logging import get_logger
 from accelerate.utils import DistributedType
 from transformers import TrainerCallback
+from transformers.integrations import is_deepspeed_zero3_enabled
+from trl.models import unwrap_model_for_generation
 
 from .checks import REMEDY
 from .lengths import find_context_length
@@ -46,7 +48,8 @@ def check_scores(trainer: ForkingTrainer) -> None:
     Check once that TRL's fused head scores the model as its own logits do, now or when training begins.
 
     A model that is going to be sharded (ZeRO-3, FSDP) or moved can't be run before training begins. A model that isn't
-    on this machine (meta device) isn't checked.
+    on this machine (meta device) isn't checked, and neither is one under ZeRO-3 with `ds3_gather_for_generation=False`,
+    which says that it doesn't fit on one device.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
@@ -69,9 +72,16 @@ class _ScoreCheck(TrainerCallback):
         self.trainer: ForkingTrainer | None = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if self.trainer is not None:
-            _check_now(self.trainer)
-            self.trainer = None
+        trainer, self.trainer = self.trainer, None
+        if trainer is None:
+            return
+        if not is_deepspeed_zero3_enabled():
+            _check_now(trainer)
+        elif args.ds3_gather_for_generation:
+            # DeepSpeed's hooks fetch weights in the order of earlier passes. Passes that no training step repeats would
+            # leave them with weights of size 0.
+            with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator):
+                _check_now(trainer)
 
 
 def _check_now(trainer: ForkingTrainer) -> None:
