@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from .dealing import deal, spread
+from .dealing import compute_cost, deal, spread
+
+
+_PARTS_OF_A_RANK = 100  # ranks whose work differs by less than such a part have about the same to do
 
 
 def plan_ranks(lengths: Sequence[Sequence[int]], num_micro_batches: int) -> list[list[list[int]]]:
@@ -11,8 +14,8 @@ def plan_ranks(lengths: Sequence[Sequence[int]], num_micro_batches: int) -> list
     Deal the answers of one optimizer step to the micro-batches of all ranks.
 
     All micro-batches are dealt together, and sorted by what they cost. The first of all ranks are then the ones that
-    cost most, and so on, so that the j-th costs nearly the same everywhere. Of these, a rank takes the one of which it
-    holds most tokens already. Answers without a scored token cost nothing, and none of them moves.
+    cost most, and so on, so that the j-th costs nearly the same everywhere. Of these, the largest goes to the rank that
+    has least to do so far. Ranks that have about the same take the one of which they hold most tokens already. Answers without a scored token cost nothing, and none of them moves.
 
     Every rank computes the same plan from the same lengths.
 
@@ -37,27 +40,26 @@ def plan_ranks(lengths: Sequence[Sequence[int]], num_micro_batches: int) -> list
     num_ranks, size = len(lengths), len(lengths[0])
     flat = [length for of_rank in lengths for length in of_rank]
     groups = deal(flat, num_ranks * num_micro_batches)
+    at_home = [_count_at_home(group, flat, size) for group in groups]
+    costs = [compute_cost(flat, group) for group in groups]
+    grain = max(sum(costs) // num_ranks // _PARTS_OF_A_RANK, 1)
     plan: list[list[list[int]]] = [[] for _ in range(num_ranks)]
-    for number in range(num_micro_batches):
-        of_place = groups[number * num_ranks : (number + 1) * num_ranks]
-        for rank, group in enumerate(_assign(of_place, flat, size)):
-            plan[rank].append(group)
+    totals = [0] * num_ranks
+    for first in range(0, len(groups), num_ranks):
+        free = set(range(num_ranks))
+        for number in range(first, first + num_ranks):
+            rank = min(free, key=lambda rank: (totals[rank] // grain, -at_home[number][rank], rank))
+            free.remove(rank)
+            plan[rank].append(groups[number])
+            totals[rank] += costs[number]
     for rank, of_rank in enumerate(lengths):
         spread(plan[rank], [rank * size + row for row, length in enumerate(of_rank) if length == 0])
     return plan
 
 
-def _assign(groups: list[list[int]], lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Give each rank one group, in the order of the tokens that need not move then."""
-    at_home: Counter[tuple[int, int]] = Counter()
-    for number, group in enumerate(groups):
-        for place in group:
-            at_home[number, place // size] += lengths[place]
-    chosen: dict[int, int] = {}
-    taken: set[int] = set()
-    for (number, rank), _ in sorted(at_home.items(), key=lambda entry: (-entry[1], entry[0])):
-        if rank not in chosen and number not in taken:
-            chosen[rank] = number
-            taken.add(number)
-    others = iter(number for number in range(len(groups)) if number not in taken)
-    return [groups[chosen[rank] if rank in chosen else next(others)] for rank in range(len(groups))]
+def _count_at_home(group: list[int], lengths: Sequence[int], size: int) -> Counter[int]:
+    """Count by rank the tokens of a group that it holds already."""
+    tokens: Counter[int] = Counter()
+    for place in group:
+        tokens[place // size] += lengths[place]
+    return tokens
