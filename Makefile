@@ -17,7 +17,7 @@ PINS := $(if $(TRL),$(VENV)/constraints.txt,constraints.txt)
 INTERPRET := $(if $(filter $(OLDEST_TRL),$(TRL)),TRITON_INTERPRET=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-fast test-versions test-version fuzz quality clean
+.PHONY: help demo results test test-fast test-versions test-version fuzz gpu-bundle quality clean
 
 help:
 	@echo "make demo       train on the built-in task and show the forking tokens (about 3 minutes on 2 cores, offline)"
@@ -29,6 +29,7 @@ help:
 	@echo "                make test-version TRL=1.15.0 does so with one (1.15 takes an hour without a GPU)"
 	@echo "make fuzz       try random runs and random damage for ten minutes; a failure is printed with the command that repeats it"
 	@echo "make results    write docs/results.md and its plots from the records in examples/experiments/results"
+	@echo "make gpu-bundle collect what benchmarks/gpu/run.sh needs on a machine that has PyTorch and Transformers, but no network"
 	@echo "make quality    run ruff and mypy"
 	@echo "make clean      remove $(VENV)"
 	@echo "Another interpreter: make demo PYTHON=python3.12. Each sets up $(VENV) first; the second time it's there."
@@ -61,6 +62,19 @@ test-version:
 # Outside `tests`, so that `make test` does not collect it. tests/fuzz tries the fuzzer itself.
 fuzz: $(VENV)/.test
 	PYTHONPATH=tests:. HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(ARGS)
+
+# A machine with a GPU often has PyTorch, Transformers, PEFT, Accelerate and pytest, and not these. The versions are the tested ones.
+GPU_BUNDLE := benchmarks/gpu/bundle
+GPU_PYTHON ?= 3.12
+GPU_PACKAGES := trl datasets dill multiprocess math-verify latex2sympy2_extended antlr4-python3-runtime
+GPU_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014 manylinux1,--platform $(tag)_x86_64)
+
+gpu-bundle: | $(BIN)/python
+	rm -rf $(GPU_BUNDLE)
+	$(PIP) download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --implementation cp $(GPU_PLATFORMS) \
+		-d $(GPU_BUNDLE) $(foreach name,$(GPU_PACKAGES),$(shell grep -E '^$(name)==' constraints.txt))
+	@ls -l $(GPU_BUNDLE) | awk 'NR > 1 {print $$5, $$9}'
+	@du -sh $(GPU_BUNDLE)
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check

@@ -27,7 +27,7 @@ def build_config(shape: str, scale_down: bool) -> Qwen3Config:
         num_key_value_heads=max(1, kv_heads // divisor),
         head_dim=128 if not scale_down else 64,
         tie_word_embeddings=tied,
-        max_position_embeddings=8192,
+        max_position_embeddings=40_960,
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=None,

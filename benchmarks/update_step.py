@@ -28,6 +28,7 @@ from answer_lengths import spread_lengths
 from datasets import Dataset
 from made_up_models import build_config, build_tokenizer
 from measuring import PeakMemory, measure_rate, synchronize
+from peft import LoraConfig, get_peft_model
 from transformers import Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
@@ -52,6 +53,8 @@ class Case:
     completion_length: int = 256
     num_answers: int = 64
     micro_batch: int = 8
+    gradient_checkpointing: bool = False
+    lora: bool = False
 
 
 class FixedAnswers:
@@ -78,7 +81,21 @@ def choose_lengths(case: Case) -> list[int]:
     return [longest, *generator.integers(longest // 2, longest, case.num_answers - 1).tolist()]
 
 
-def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM) -> Any:
+def build_model(case: Case, scale_down: bool) -> Any:
+    """Build a model with random weights on the device, in float32 if it is scaled down, else in bfloat16."""
+    torch.manual_seed(0)
+    with torch.device(
+        "cuda" if torch.cuda.is_available() else "cpu"
+    ):  # weights of 8B parameters are slow to draw on a CPU
+        model = Qwen3ForCausalLM._from_config(
+            build_config(case.shape, scale_down), dtype=torch.float32 if scale_down else torch.bfloat16
+        )
+    with torch.no_grad():  # larger logits, so that entropies differ
+        model.get_output_embeddings().weight.mul_(4.0)
+    return get_peft_model(model, LoraConfig(r=16, target_modules="all-linear")) if case.lora else model
+
+
+def build_trainer(kind: str, case: Case, model: Any) -> Any:
     answers = FixedAnswers(case, model.config.vocab_size)
     settings: dict[str, Any] = {"top_entropy_quantile": 1.0 if kind == "TRL, no mask" else case.rho}
     trainer_class, config_class = (
@@ -98,7 +115,7 @@ def build_trainer(kind: str, case: Case, model: Qwen3ForCausalLM) -> Any:
             epsilon_high=0.28,
             use_cpu=not torch.cuda.is_available(),
             bf16=torch.cuda.is_available(),
-            gradient_checkpointing=torch.cuda.is_available(),
+            gradient_checkpointing=case.gradient_checkpointing,
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
@@ -146,43 +163,42 @@ def run_update(trainer: Any, case: Case) -> dict[str, float]:
     return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": memory.bytes}
 
 
-def compute_floor(case: Case, model: Qwen3ForCausalLM, rate: float) -> float:
+def compute_floor(case: Case, model: Any, rate: float) -> float:
     """Compute the seconds that an update takes at least: 6 operations for each weight and each token that meets it.
 
     Every token of the informative groups, prompts included, meets the weights of the backbone. Only kept tokens meet the head.
+    Frozen weights have no gradient of their own, which leaves 4 operations.
     """
     rollout = FixedAnswers(case, model.config.vocab_size)
     lengths = [len(ids) for ids in rollout.answers[rollout.num_zero_variance :]]
     backbone = sum(p.numel() for name, p in model.named_parameters() if "layers." in name)
     head = model.get_output_embeddings().weight.numel()
-    return 6 * (backbone * (sum(lengths) + PROMPT_LENGTH * len(lengths)) + head * case.rho * sum(lengths)) / rate
+    num_operations = 4 if case.lora else 6
+    num_tokens = sum(lengths) + PROMPT_LENGTH * len(lengths)
+    return num_operations * (backbone * num_tokens + head * case.rho * sum(lengths)) / rate
 
 
 KINDS = ("TRL, no mask", "TRL's mask", "forking")
 
 
 def measure(case: Case, repeats: int, scale_down: bool) -> dict[str, dict[str, float]]:
-    torch.manual_seed(0)
-    dtype = torch.float32 if scale_down else torch.bfloat16
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = Qwen3ForCausalLM(build_config(case.shape, scale_down)).to(dtype).to(device)
-    with torch.no_grad():  # larger logits, so that entropies differ
-        model.get_output_embeddings().weight.mul_(4.0)
-    plain_forward = model.forward
+    model = build_model(case, scale_down)
+    causal_model = model.get_base_model() if case.lora else model
+    plain_forward = causal_model.forward
     records: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     trainers = {}
     for kind in KINDS:
-        model.forward = plain_forward  # each trainer replaces it with its own fused head
-        trainers[kind] = (build_trainer(kind, case, model), model.forward)
+        causal_model.forward = plain_forward  # each trainer replaces it with its own fused head
+        trainers[kind] = (build_trainer(kind, case, model), causal_model.forward)
     for repeat in range(repeats + 1):
         for kind, (trainer, forward) in trainers.items():
-            model.forward = forward
+            causal_model.forward = forward
             record = run_update(trainer, case)
             if repeat:  # the first round is a warm-up
                 records[kind].append(record)
     keys = ("scoring", "update", "peak_bytes")
     medians = {kind: {key: statistics.median(r[key] for r in rs) for key in keys} for kind, rs in records.items()}
-    medians["forking"]["floor"] = compute_floor(case, model, measure_rate(device, dtype))
+    medians["forking"]["floor"] = compute_floor(case, model, measure_rate(model.device.type, model.dtype))
     return medians
 
 

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Measures on one GPU what the docs say about speed, memory and exactness. It needs no network, and at most 9 minutes.
+#
+#   make gpu-bundle                             collect the packages that a machine with PyTorch and Transformers lacks
+#   benchmarks/gpu/run.sh OUT                   all parts but `seeds`
+#   benchmarks/gpu/run.sh OUT correctness       one part
+#   benchmarks/gpu/run.sh OUT seeds             runs of the grid side by side, as many as there are cores
+#   benchmarks/gpu/run.sh --tiny OUT            small enough for a CPU: a trial of the script
+#
+# Each part writes OUT/<part>.json as it goes. A part that fails, or takes too long, stops no other.
+set -u
+cd "$(dirname "$0")/../.." || exit
+
+tiny=
+if [ "${1:-}" = --tiny ]; then
+  tiny=--tiny
+  shift
+fi
+out=${1:?a folder for the results is missing}
+shift
+parts=${*:-correctness update whole_step qlora}
+python=${PYTHON:-python3}
+mkdir -p "$out"
+
+export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error OMP_WAIT_POLICY=PASSIVE
+export PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
+export PYTHONPATH=$PWD:$PWD/tests:$PWD/benchmarks${PYTHONPATH:+:$PYTHONPATH}
+
+bundle=benchmarks/gpu/bundle
+if compgen -G "$bundle/*.whl" >/dev/null; then
+  site=$(mktemp -d)
+  "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$bundle"/*.whl || exit
+  PYTHONPATH=$PYTHONPATH:$site # the packages of the machine come first
+fi
+
+"$python" benchmarks/gpu/check_imports.py --json "$out/environment.json" || exit
+
+failed=0
+run() { # name, seconds, command
+  local name=$1 seconds=$2 start=$SECONDS status
+  shift 2
+  [[ " $parts " == *" $name "* ]] || return 0
+  timeout --kill-after=10 "$seconds" "$@" >>"$out/log.txt" 2>&1
+  status=$?
+  echo "$name: exit code $status after $((SECONDS - start)) s" | tee -a "$out/log.txt"
+  [ $status = 0 ] || failed=$((failed + 1))
+}
+
+steps=12
+limit=300
+if [ -n "$tiny" ]; then # a CPU is slow
+  steps=2
+  limit=1200
+fi
+run correctness 90 "$python" benchmarks/gpu/correctness.py --json "$out/correctness.json"
+run update $limit "$python" benchmarks/gpu/update.py --json "$out/update.json" $tiny
+run whole_step 90 "$python" benchmarks/whole_step.py --task countdown --steps $steps --json "$out/whole_step.json"
+run qlora 60 "$python" benchmarks/gpu/qlora.py --json "$out/qlora.json"
+run seeds 480 "$python" benchmarks/gpu/seeds.py --json "$out/seeds.json" --workers "$(nproc)" $tiny
+exit $failed

@@ -1,0 +1,78 @@
+"""Makes runs of the grid side by side, one on each core of a machine, and packs their records into one file.
+
+    python benchmarks/gpu/seeds.py --json seeds.json --workers 16
+    python benchmarks/gpu/seeds.py --unpack seeds.json  # on the machine with the checkout: into the folder of the records
+
+Runs that don't finish in time are not packed.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from trl_forking.writing.files import write_atomically
+
+
+EXPERIMENTS = Path(__file__).parents[2] / "examples" / "experiments"
+
+
+def make_runs(arms: list[str], workers: int, seconds: float, tiny: bool, folder: Path) -> None:
+    """Run the grid until it is finished or the time is over."""
+    command = [sys.executable, str(EXPERIMENTS / "run_grid.py"), "--results", str(folder), "--workers", str(workers)]
+    if tiny:
+        command = [sys.executable, str(EXPERIMENTS / "run_arm.py"), "top_20", "--results", str(folder)]
+        command += ["--num_steps", "2", "--num_problems", "16"]
+    elif arms:
+        command += ["--arms", *arms]
+    process = subprocess.Popen(command, start_new_session=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def pack(folder: Path) -> dict[str, str]:
+    """Read all records of a folder, by their name."""
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(folder.rglob("*.json"))}
+
+
+def unpack(file: Path, folder: Path) -> list[str]:
+    """Write the records that a folder lacks. Return their names."""
+    written = []
+    for name, text in json.loads(file.read_text()).items():
+        path = folder / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text)
+            written.append(name)
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--unpack", type=Path)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--seconds", type=float, default=450, help="time for the runs (default: 450)")
+    parser.add_argument("--arms", nargs="*", default=[], help="arms of the grid (default: all, the headline first)")
+    parser.add_argument("--tiny", action="store_true", help="one short run, for a trial")
+    arguments = parser.parse_args()
+    if arguments.unpack:
+        print("\n".join(unpack(arguments.unpack, EXPERIMENTS / "results" / "countdown")))
+        return
+    if arguments.json is None:
+        parser.error("--json names the file for the records.")
+    with tempfile.TemporaryDirectory() as folder:
+        make_runs(arguments.arms, arguments.workers, arguments.seconds, arguments.tiny, Path(folder))
+        records = pack(Path(folder))
+    write_atomically(arguments.json, json.dumps(records))
+    print(f"{len(records)} records: {', '.join(records)}")
+
+
+if __name__ == "__main__":
+    main()
