@@ -30,6 +30,7 @@ from trl_forking.countdown import load_countdown_model
 from trl_forking.update.micro_batch_facts import MicroBatchFacts
 from trl_forking.update.micro_batch_mixin import MicroBatchMixin
 from trl_forking.writing.files import write_atomically
+from trl_forking.writing.numbers import format_percent
 
 
 PROMPT_LENGTH = 128
@@ -127,7 +128,7 @@ def main() -> None:
     result = json.loads(text)
     print(
         f"{arguments.answers} answers of at most {arguments.tokens} tokens on {arguments.ranks} processes: "
-        f"{result['overhead_s']:.2f} s for a step of {result['step_s']:.1f} s, {result['share']:.2%}; padding "
+        f"{result['overhead_s']:.2f} s for a step of {result['step_s']:.1f} s, {format_percent(result['share'], 2)}; padding "
         f"{result['padding_share']:.3f}, imbalance {result['rank_imbalance']:.3f}"
     )
     if arguments.json:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainerState
 from trl import ModelConfig
 
 from helpers.processes import run_processes
@@ -122,7 +123,7 @@ def test_checkpoints_are_resumed_on_request_only(tmp_path):
         find("true")
     (tmp_path / "checkpoint-20").mkdir()
     assert find(None) is None  # it was not written completely: nothing is lost
-    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text("{}")
+    TrainerState(global_step=20).save_to_json(str(tmp_path / "checkpoint-20" / "trainer_state.json"))
     assert [find(value) for value in ("true", "True", "last")] == [str(tmp_path / "checkpoint-20")] * 3
     assert find(str(tmp_path / "checkpoint-20")) == str(tmp_path / "checkpoint-20")
     with pytest.raises(

@@ -127,6 +127,7 @@ FITTING = {
     "reward_weights": [[1, 0.5], (1.0, 0.5), np.array([1.0, 0.5]), torch.tensor([1.0, 0.5]), [Fraction(1, 2)], [np.int8(1)]],
     "model_init_kwargs": [{"dtype": torch.bfloat16, "attn": np.str_("eager")}, '{"dtype": "bfloat16"}', {"a": Path("b")}],
     "generation_kwargs": [{"suppress_tokens": np.array([3, 4]), "stop_strings": ["a\ud83d"]}],
+    "max_tokens_per_micro_batch": [4096, np.int64(4096), Fraction(4096), None],
     "max_completion_length": [9, np.int64(9)], "num_generations": [4, np.int64(4), Fraction(4)], "num_generations_eval": [4, np.int64(4)],
     "generation_batch_size": [16, np.int64(16)], "steps_per_generation": [2, np.int64(2)],
     "pad_to_multiple_of": [8, np.int64(8), "16", None], "vllm_mode": ["server"],

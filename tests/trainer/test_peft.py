@@ -204,10 +204,7 @@ def test_an_adapter_goes_on_from_a_checkpoint(tmp_path):
 def test_kl_term_to_the_adapter_that_is_continued(tmp_path):
     """With all tokens kept a KL term is allowed; the reference is TRL's copy of the adapter as it was."""
     settings = {"beta": 0.1, "max_steps": 2, "learning_rate": 0.5, "rollout_func": None}
-    plain, forking = (
-        build_adapted(tmp_path, "continued_from_disk", **settings, **more)
-        for more in (TRL, PLAIN)
-    )
+    plain, forking = (build_adapted(tmp_path, "continued_from_disk", **settings, **more) for more in (TRL, PLAIN))
     theirs, ours = compute_gradients(plain), compute_gradients(forking)
     assert all(map(torch.equal, ours, theirs))
     assert "ref" in forking.model.peft_config

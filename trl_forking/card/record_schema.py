@@ -94,11 +94,11 @@ _PARTS: dict[str, Check] = {
     "tags": _list_of(_text),
     "names": _parts(
         ("model_name", "dataset_name", "tags", "example_prompt", "hub_model_id"),
-        model_name=_text,
-        dataset_name=_names,
-        tags=_names,
-        example_prompt=_text,
-        hub_model_id=_text,
+        model_name=_optional(_text),
+        dataset_name=_optional(_names),
+        tags=_optional(_names),
+        example_prompt=_optional(_text),
+        hub_model_id=_optional(_text),
     ),
     "model": _parts(
         base_model=_optional(_text),

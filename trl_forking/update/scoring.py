@@ -53,7 +53,7 @@ class ScoringRequest:
 class ScoringMixin(GRPOTrainer):
     """Scores answers as [`~trl.GRPOTrainer`] does, within the bounds of a [`ScoringRequest`]."""
 
-    leaves_out_padding = False
+    leaves_out_padding: bool = False
     """Whether rows and columns that need not be computed are cut out of the model's inputs."""
     _scoring_request = ScoringRequest()
 
