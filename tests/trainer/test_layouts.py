@@ -6,7 +6,7 @@ import json
 import pytest
 from trl import GRPOConfig, GRPOTrainer
 
-from helpers.processes import run_processes, run_steps
+from helpers.processes import run_forks, run_steps
 from helpers.tiny import build_trainer, compute_weight_change, relative_error
 from trl_forking.selection import LOSS_NORMALIZERS, TOKEN_SELECTIONS
 from workers.layout_worker import run_step
@@ -71,7 +71,7 @@ def test_two_processes_change_nothing(records_of_two_processes, index):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_fault_in_one_rank_ends_all_with_its_message(rank, tmp_path):
     settings = {"dynamic_sampling": True, "fault_rank": rank, **layout(8, 2)}
-    result = run_processes("layout_worker.py", 2, str(tmp_path / "out.pt"), json.dumps([settings]), timeout=120)
+    result = run_forks("layout_worker.py", str(tmp_path / "out.pt"), json.dumps([settings]), ranks=2, timeout=120)
     assert result.returncode != 0
     assert f"RuntimeError: the judge of rank {rank} is gone" in result.stderr
 

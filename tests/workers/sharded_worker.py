@@ -44,6 +44,10 @@ def set_deepspeed_environment(strategy: str) -> None:
     path = Path(tempfile.mkdtemp()) / "deepspeed.json"
     path.write_text(json.dumps(config))
     os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path)}
+    import deepspeed
+
+    # On a CPU it would compile kernels of its own for sums over processes, for a minute. Gloo adds them up as well.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def pretend_fsdp2() -> None:
