@@ -1,19 +1,13 @@
 """A killed run resumes bit for bit: it has the losses, kept tokens and weights of an uninterrupted run."""
 
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from helpers.processes import TESTS, WORKERS
+from helpers.processes import run_forks
 from helpers.tiny import build_trainer
 from trl_forking.run.resume import find_last_complete, is_complete
 
@@ -161,29 +155,9 @@ def test_nothing_to_resume_is_said(tmp_path):
 @pytest.mark.slow
 def test_five_kills(tmp_path):
     """SIGKILL at five random moments, in the middle of a step or of a checkpoint."""
-    max_steps, source = 14, random.Random(0)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(TESTS.parent)}
-
-    def start(folder) -> subprocess.Popen:
-        command = [sys.executable, str(WORKERS / "killed_worker.py"), str(tmp_path / folder), str(max_steps)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-    whole = start("whole")
-    begun = 0
-    for _ in range(5):
-        process = start("killed")
-        target = begun + source.choice([1, 2, 3])
-        for line in process.stdout:
-            if line.startswith("step ") and int(line.split()[1]) >= min(target, max_steps - 1):
-                begun = int(line.split()[1])
-                break
-        time.sleep(source.random() * 0.3)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    last = start("killed")
-    for process in (whole, last):
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors[-2000:]
+    max_steps = 14
+    done = run_forks("killed_worker.py", str(tmp_path), str(max_steps), "5")
+    assert done.returncode == 0, done.stderr[-2000:]
     results = [torch.load(tmp_path / folder / "result.pt") for folder in ("whole", "killed")]
     assert len(results[0]["losses"]) == max_steps
     assert results[0]["losses"] == results[1]["losses"]
