@@ -3,7 +3,7 @@
 The pairs are in tests/rewards/cases. Each has a gold answer, an answer and the right verdict. math-verify alone reads both
 as the content of a box, and has ten seconds for each pair.
 
-    python benchmarks/verdicts.py            # writes the table
+    python benchmarks/verdicts.py            # writes the table, and what math-verify said of each pair
     python benchmarks/verdicts.py --print    # prints it, and every wrong verdict of this reward
 """
 
@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trl_forking.rewards.math_reward import verify_math
+from trl_forking.writing.files import write_atomically
 from trl_forking.writing.markdown import format_table
 
 
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "tests" / "rewards" / "cases"
 PAGE = ROOT / "docs" / "rewards.md"
+RECORD = CASES / "math_verify.json"  # what math-verify said of each pair, in the order of the pairs: 1 for right
 START, END = "<!-- verdicts: benchmarks/verdicts.py writes what follows -->\n", "<!-- end of verdicts -->\n"
 LIMIT = 10.0  # seconds of math-verify
 HELD_OUT = "written after the rules"
@@ -122,13 +124,16 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="print the table instead of writing it")
     arguments = parser.parse_args()
     cases = read_cases()
-    table = build_table(cases, ask_math_verify(cases))
+    theirs = ask_math_verify(cases)
+    table = build_table(cases, theirs)
     if arguments.print:
         print(table)
         for case in cases:
             if verify(case) != float(case.right):
                 print(f"wrong verdict: {case}")
         return
+    record = {"version": importlib.metadata.version("math-verify"), "verdicts": "".join(f"{v:.0f}" for v in theirs)}
+    write_atomically(RECORD, json.dumps(record))
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
     PAGE.write_text(f"{before}{START}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     print(f"wrote the table of {PAGE.relative_to(ROOT)}")

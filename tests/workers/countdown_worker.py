@@ -26,7 +26,7 @@ from trl_forking.countdown.warm_start import draw_search
 from workers.sharded_worker import build_settings, pretend_fsdp2, read_weights, set_deepspeed_environment
 
 
-NUM_PROMPTS, NUM_GENERATIONS, MAX_STEPS = 8, 4, 5
+NUM_PROMPTS, NUM_GENERATIONS, MAX_STEPS = 4, 4, 5
 
 
 def replay_searches(prompts: list[str], trainer) -> dict:
