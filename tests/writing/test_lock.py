@@ -13,8 +13,9 @@ from trl_forking.writing.lock import FolderInUse, lock_folder
 
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from trl_forking.writing.lock import lock_folder
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it, and its children too
 with lock_folder(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
