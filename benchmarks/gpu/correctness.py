@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 import traceback
 import warnings
@@ -134,6 +135,9 @@ def main() -> None:
             f"{'holds' if results[name]['holds'] else 'FAILS'}  {name}  {results[name].get('error', '')}", flush=True
         )
         write_atomically(arguments.json, json.dumps(results, indent=2))
+    failed = [name for name, result in results.items() if not result["holds"]]
+    if failed:
+        sys.exit(f"{len(failed)} of {len(results)} cases fail: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

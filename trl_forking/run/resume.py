@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerState
+from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import GRPOTrainer
 
@@ -19,6 +19,15 @@ from .restored_weights import restore_renamed_weights
 
 
 logger = logging.getLogger(__name__)
+
+
+class _FirstStep(TrainerCallback):
+    """Remembers the step at which a training begins."""
+
+    step: int | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.step = state.global_step
 
 
 class ResumeMixin(GRPOTrainer):
@@ -33,8 +42,13 @@ class ResumeMixin(GRPOTrainer):
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         checkpoint = resolve_checkpoint(resume_from_checkpoint, self.args.output_dir)
-        output = super().train(checkpoint, *args, **kwargs)
-        if self.state.global_step == self._initial_global_step:
+        first = _FirstStep()
+        self.add_callback(first)
+        try:
+            output = super().train(checkpoint, *args, **kwargs)
+        finally:
+            self.remove_callback(first)
+        if self.state.global_step == first.step:
             logger.warning(
                 f"Nothing was trained: the run was at step {self.state.global_step}, which is its last (max_steps="
                 f"{self.args.max_steps}, num_train_epochs={self.args.num_train_epochs}). Raise one of them to go on."
