@@ -212,26 +212,26 @@ def find_damage(checkpoint: str) -> str | None:
     'is missing or was not written completely'
     ```
     """
-    state = _read_state(checkpoint)
-    if not state:
+    saved = _read_state(checkpoint)
+    if not saved:
         return "is missing or was not written completely"
-    if not _is_valid(state) or not _is_named(checkpoint, state["global_step"]):
+    if not _is_valid(saved) or not _is_named(checkpoint, saved["global_step"]):
         return f"is damaged ({TRAINER_STATE_NAME} has other content than Transformers writes)"
-    damage = find_damaged_file(checkpoint, get_identity(state.get("stateful_callbacks")).get("files"))
+    damage = find_damaged_file(checkpoint, get_identity(saved.get("stateful_callbacks")).get("files"))
     return None if damage is None else f"is damaged ({damage})"
 
 
-def _is_valid(state: dict[str, Any]) -> bool:
-    is_known = state.keys() <= {entry.name for entry in dataclasses.fields(TrainerState)}
-    typed = (isinstance(state[name], types) for name, types in _STATE.items() if name in state)
-    if not (is_known and all(typed) and {"global_step", "max_steps", "log_history"} <= state.keys()):
+def _is_valid(saved: dict[str, Any]) -> bool:
+    is_known = saved.keys() <= {entry.name for entry in dataclasses.fields(TrainerState)}
+    typed = (isinstance(saved[name], types) for name, types in _STATE.items() if name in saved)
+    if not (is_known and all(typed) and {"global_step", "max_steps", "log_history"} <= saved.keys()):
         return False
     entries = [
         part
-        for entry in state.get("stateful_callbacks", {}).values()
+        for entry in saved.get("stateful_callbacks", {}).values()
         for part in (entry if isinstance(entry, list) else [entry])
     ]
-    return all(isinstance(entry, dict) for entry in (*state["log_history"], *entries))
+    return all(isinstance(entry, dict) for entry in (*saved["log_history"], *entries))
 
 
 def _is_named(checkpoint: str, step: int) -> bool:
@@ -242,10 +242,10 @@ def _is_named(checkpoint: str, step: int) -> bool:
 
 def _read_state(checkpoint: str) -> dict[str, Any]:
     try:
-        state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        saved = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return state if isinstance(state, dict) else {}
+    return saved if isinstance(saved, dict) else {}
 
 
 def _get_saved_at(checkpoint: str) -> float:
