@@ -8,7 +8,8 @@ from typing import Any
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
-from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES, TOKEN_SELECTIONS
+from .selection.rules import RULES, explain_sequence_level, find_rule, is_import_path
+from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES
 from .settings.limits import check_numbers
 from .settings.plain import normalize_fields
 from .settings.written_settings import WrittenSettings
@@ -26,7 +27,17 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             `sparse_update=False` bit for bit.
         token_selection (`str`, *optional*, defaults to `"high_entropy"`):
             Which tokens are kept. `"high_entropy"`: the top \\( \rho \\) by entropy, which are the paper's forking
-            tokens. `"low_entropy"`: all other tokens. `"random"`: a random set of the same size as the paper's.
+            tokens. `"low_entropy"`: all other tokens. `"random"`: a random set of the same size as the paper's. Ten more
+            rules come from other papers: `trl-forking rules` lists them. The import path of a function works too.
+        token_rule (`str`, *optional*):
+            Import path of your own rule, such as `"my_rules.keep_verbs"`, in place of `token_selection`. A function itself
+            goes to the argument `token_rule` of [`ForkingGRPOTrainer`].
+        top_entropy_quantile_end (`float`, *optional*):
+            Share of the counted tokens at the end of a schedule, in (0, 1]. The share goes from `top_entropy_quantile` to
+            this one in a straight line over the first 80 % of the steps. If not set, it never changes.
+        kl_tokens (`str`, *optional*):
+            Which tokens the KL term of `beta` is on, if tokens are selected. `"all"`: every completion token. `"selected"`:
+            kept tokens. `"dropped"`: counted tokens that are not kept. TRL divides it by the number of all tokens.
         selection_scope (`str`, *optional*, defaults to `"batch"`):
             Which tokens share one threshold. `"batch"`: the whole rollout batch, over all processes and accumulation
             steps, with the entropies of the policy that wrote it. `"micro_batch"`: one forward pass over all
@@ -98,7 +109,27 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         default="high_entropy",
         metadata={
             "help": "Which tokens are kept: `high_entropy` (the paper's forking tokens), `low_entropy` (all other "
-            "tokens) or `random` (a random set of the same size as the paper's)."
+            "tokens), `random` (a random set of the same size as the paper's), or another name that `trl-forking rules` lists."
+        },
+    )
+    token_rule: str | None = field(
+        default=None,
+        metadata={
+            "help": "Import path of your own rule, such as `my_rules.keep_verbs`, in place of `token_selection`."
+        },
+    )
+    top_entropy_quantile_end: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the counted tokens that is reached after 80 % of the steps, in (0, 1]. If not set, the share "
+            "never changes."
+        },
+    )
+    kl_tokens: str | None = field(
+        default=None,
+        metadata={
+            "help": "Which tokens the KL term of `beta` is on, if tokens are selected: `all`, `selected` (kept tokens) or "
+            "`dropped` (counted tokens that are not kept)."
         },
     )
     selection_scope: str = field(
@@ -172,6 +203,8 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
 
     def __post_init__(self):
         self.check()
+        if self.token_rule is not None:
+            find_rule(self.token_rule)
         if self.bf16 is None:  # type: ignore[has-type]
             # TRL's default is bfloat16 everywhere, which raises an error on a machine without a GPU.
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
@@ -195,8 +228,11 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
 
     @property
     def drops_tokens(self) -> bool:
-        """Whether tokens are left out of the loss. If not, training is plain GRPO."""
-        return self.top_entropy_quantile < 1.0
+        """Whether a rule chooses or weights tokens. If not, training is plain GRPO."""
+        rule = None if self.token_rule else RULES.get(self.token_selection)
+        if rule is None or not rule.uses_share:
+            return True
+        return self.top_entropy_quantile < 1.0 or (self.top_entropy_quantile_end or 1.0) < 1.0
 
     def _explain_group_size(self) -> ValueError | None:
         """Name the group sizes that divide a rollout. TRL says only that this one does not."""
@@ -212,14 +248,10 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         )
 
     def _check_fields(self) -> None:
-        rho = self.top_entropy_quantile
-        if isinstance(rho, bool) or not isinstance(rho, numbers.Real) or not 0.0 < rho <= 1.0:
-            nearest = _suggest_share(rho)
-            raise ValueError(
-                f"top_entropy_quantile must be a number in (0, 1], but it is {rho!r}: set the share of tokens to "
-                f"train{nearest}."
-            )
-        _check_choice("token_selection", self.token_selection, TOKEN_SELECTIONS)
+        _check_share("top_entropy_quantile", self.top_entropy_quantile)
+        if self.top_entropy_quantile_end is not None:
+            _check_share("top_entropy_quantile_end", self.top_entropy_quantile_end)
+        self._check_rule()
         _check_choice("selection_scope", self.selection_scope, SELECTION_SCOPES)
         _check_choice("loss_normalizer", self.loss_normalizer, LOSS_NORMALIZERS)
         _check_choice("loss_type", self.loss_type, tuple(NORMALIZER_EXTENT))
@@ -247,6 +279,29 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
                 "selects them later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
             )
 
+    def _check_rule(self) -> None:
+        if self.token_rule is not None and not isinstance(self.token_rule, str):
+            raise ValueError(
+                f"token_rule must be an import path in the settings, but it is {self.token_rule!r}: set a text such as "
+                "'my_rules.keep_verbs', or pass the function to ForkingGRPOTrainer(..., token_rule=...)."
+            )
+        if is_import_path(self.token_selection):
+            find_rule(self.token_selection)
+        else:
+            _check_choice("token_selection", self.token_selection, tuple(RULES))
+        if self.kl_tokens is not None:
+            _check_choice("kl_tokens", self.kl_tokens, ("all", "selected", "dropped"))
+        if self.kl_tokens is not None and self.beta == 0.0:
+            raise ValueError(
+                f"kl_tokens={self.kl_tokens!r} chooses tokens for the KL term, but beta=0.0 has none: set beta, such as 0.001, "
+                "or leave kl_tokens out."
+            )
+        if self.kl_tokens in ("selected", "dropped") and not self.drops_tokens:
+            raise ValueError(
+                f"kl_tokens={self.kl_tokens!r} needs a selection, and with top_entropy_quantile=1.0 all tokens are kept: set "
+                "kl_tokens to 'all', or top_entropy_quantile below 1."
+            )
+
     def _check_token_limit(self) -> None:
         limit = self.max_tokens_per_micro_batch
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
@@ -262,10 +317,13 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
 
     def _refuse_gradient_through_dropped_tokens(self) -> None:
         remedy = "to train all tokens with it, set top_entropy_quantile=1.0"
-        if self.beta != 0.0:
+        rule = None if self.token_rule else RULES.get(self.token_selection)
+        if self.importance_sampling_level == "sequence" and rule is not None and rule.weighs:
+            raise ValueError(f"{explain_sequence_level(f'token_selection={rule.name!r}')}.")
+        if self.beta != 0.0 and self.kl_tokens is None:
             raise ValueError(
                 f"beta={self.beta} adds a KL term on every token, dropped ones too, and the paper has none: set "
-                f"beta=0.0, or, {remedy}."
+                f"beta=0.0, or choose its tokens with kl_tokens ('all', 'selected' or 'dropped'), or, {remedy}."
             )
         if self.entropy_coef != 0.0 or self.use_adaptive_entropy:
             name = "use_adaptive_entropy=True" if self.use_adaptive_entropy else f"entropy_coef={self.entropy_coef}"
@@ -278,6 +336,13 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
                 "importance_sampling_level='sequence' needs the kept tokens before the forward pass, and "
                 "selection_scope='micro_batch' selects them after it: set selection_scope to 'batch' or 'sequence'."
             )
+
+
+def _check_share(name: str, share: Any) -> None:
+    if isinstance(share, bool) or not isinstance(share, numbers.Real) or not 0.0 < float(share) <= 1.0:
+        raise ValueError(
+            f"{name} must be a number in (0, 1], but it is {share!r}: set the share of tokens to train{_suggest_share(share)}."
+        )
 
 
 def _suggest_share(value: Any) -> str:

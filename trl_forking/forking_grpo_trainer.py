@@ -1,5 +1,6 @@
 """GRPO on forking tokens: TRL's trainer with per-token advantages."""
 
+import copy
 import inspect
 import textwrap
 from typing import Any, cast
@@ -34,12 +35,14 @@ from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
 from .run.score_check import check_scores
 from .selection.metrics import correct_clip_ratios
-from .selection.token_selector import Selection, TokenSelector, get_loss_mask
+from .selection.rules import RULES, Rule, RuleFunction, find_rule
+from .selection.token_selector import Moment, Selection, TokenSelector, get_loss_mask
 from .selection.tokens import round_entropies
 from .update.micro_batch_facts import MicroBatchFacts, weigh_metric, weigh_newest
 from .update.micro_batch_mixin import MicroBatchMixin
 from .update.scoring import ScoringRequest
 from .update.sparse_update import find_obstacle, find_prompt_learning
+from .update.token_terms import clip_by_token, restrict_kl, set_clip_ranges
 
 
 logger = get_logger(__name__)
@@ -82,6 +85,9 @@ class ForkingGRPOTrainer(
             Configuration. If `None`, the paper's defaults.
         train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`], *optional*):
             Dataset with a column `prompt`.
+        token_rule (`Callable` or `str`, *optional*):
+            Your own rule `(TokenStats) -> TokenPlan`, its import path or the name of a built-in rule, in place of
+            `args.token_selection`.
         *trainer_args, **trainer_kwargs:
             Everything else that [`~trl.GRPOTrainer`] takes, in its order.
 
@@ -125,11 +131,21 @@ class ForkingGRPOTrainer(
             }"""),
     }
 
-    def __init__(self, model, reward_funcs=None, args=None, train_dataset=None, *trainer_args, **trainer_kwargs):
+    def __init__(
+        self,
+        model,
+        reward_funcs=None,
+        args=None,
+        train_dataset=None,
+        *trainer_args,
+        token_rule: RuleFunction | str | None = None,
+        **trainer_kwargs,
+    ):
         if args is None:
             model_id = model if isinstance(model, str) else get_config_model_id(model.config)
             args = ForkingGRPOConfig(f"{model_id.split('/')[-1]}-Forking-GRPO")
         self._check_inputs(model, reward_funcs, args, train_dataset, *trainer_args, **trainer_kwargs)
+        self._own_rule, args = _take_rule(token_rule, args)
         super().__init__(model, reward_funcs, args, train_dataset, *trainer_args, **trainer_kwargs)
         check_fused_head(self.model)
         check_trainable(self.model)
@@ -140,7 +156,7 @@ class ForkingGRPOTrainer(
         check_scores(self)
         self.add_callback(CompletionsWriter(self))
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
-        self.selector = TokenSelector(self.rollout_settings, self._reduce)
+        self.selector = TokenSelector(self.rollout_settings, self._reduce, self._own_rule)
         for text in find_idle_settings(args):
             logger.warning(text)
         self.apply_settings()
@@ -149,6 +165,8 @@ class ForkingGRPOTrainer(
         """Choose which tokens are kept and computed, by the settings of the rollout under way."""
         super().apply_settings()
         settings = self.selector.settings = self.rollout_settings
+        self.selector.rule = self._own_rule or find_rule(settings.token_rule or settings.token_selection)
+        self.widen_head(self.needs)
         obstacle = find_obstacle(settings, self.model, self.aux_loss_enabled)
         wants_sparse = settings.sparse_update and settings.drops_tokens
         self._is_sparse = wants_sparse and obstacle is None
@@ -186,11 +204,13 @@ class ForkingGRPOTrainer(
         # that wrote the answers.
         takes_seen = self.beta == 0.0 and not (self.model.training and has_dropout(self.model))
         note = (lambda _, entropies: seen.append(entropies)) if takes_seen else None
-        with self.request_scores(ScoringRequest(receive=note)):
+        costly: dict[str, torch.Tensor] = {}
+        needs = self.needs if takes_seen else ()
+        with self.request_scores(ScoringRequest(receive=note, needs=needs, receive_costly=costly.update)):
             rollout = self.make_rollout(inputs)
         if self.rollout_settings.drops_tokens or self.args.dynamic_sampling:
             self._silence_rounding(rollout)
-        self._select_in_rollout(rollout, seen[0] if seen else None)
+        self._select_in_rollout(rollout, seen[0] if seen else None, costly)
         return rollout.batch
 
     def _silence_rounding(self, rollout: Rollout) -> None:
@@ -214,31 +234,45 @@ class ForkingGRPOTrainer(
         selects = self.rollout_settings.drops_tokens and not self._selects_later
         return bool(selects or self.rollout_settings.log_entropy or self._rollout_callbacks)
 
-    def _select_in_rollout(self, rollout: Rollout, seen: torch.Tensor | None) -> None:
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Statistics that the rule needs beside the entropies."""
+        return self.selector.rule.needs if self.rollout_settings.drops_tokens else ()
+
+    def _select_in_rollout(self, rollout: Rollout, seen: torch.Tensor | None, costly: dict[str, torch.Tensor]) -> None:
         """Select the kept tokens of a rollout where its scope allows, and show it to whoever asked to see it."""
+        args, batch, callbacks = self.args, rollout.batch, self._rollout_callbacks
+        sampled = {name: batch.pop(f"costly/{name}") for name in self.needs if f"costly/{name}" in batch}
         if not self.uses_entropies:
             return
-        args, batch, callbacks = self.args, rollout.batch, self._rollout_callbacks
         entropies = batch.get("entropies") if seen is None else seen
+        costly = sampled if seen is None else costly
         if entropies is None:
             # The counted tokens are all that has to be known, unless all tokens are shown.
             shows_all = bool(self.rollout_settings.log_entropy or callbacks)
             only = self.selector.find_counted(batch) if self._is_sparse and not shows_all else None
-            entropies = self.score_rollout(batch, only)
+            request = ScoringRequest(needs=self.needs, receive_costly=costly.update)
+            with self.request_scores(request):
+                entropies = self.score_rollout(batch, only)
         batch["entropies"] = entropies
         if not self._selects_later:
-            self._select(batch, round_entropies(entropies)).write_to(batch)
+            rounded = {
+                name: value if value.dtype == torch.bool else round_entropies(value) for name, value in costly.items()
+            }
+            self._select(batch, round_entropies(entropies), rounded).write_to(batch)
         if self.rollout_settings.log_entropy:
             self._log_entropies(batch)
         for callback in callbacks:
             callback.on_rollout(args, self.state, self.control, rollout=rollout)
 
-    def _select(self, batch: dict[str, Any], entropies: torch.Tensor) -> Selection:
+    def _select(self, batch: dict[str, Any], entropies: torch.Tensor, costly: dict[str, torch.Tensor]) -> Selection:
         """Select the kept tokens of a batch, all ranks together."""
         counted, step = self.selector.find_counted(batch), self.state.global_step
         check_entropies(batch, torch.isnan(entropies) & counted, self._tokenizer, step, self._reduce)
         # Another seed at every step: `random` draws anew in every rollout.
-        selection = self.selector.select(batch, entropies, seed=self.args.seed * 1_000_003 + step)
+        size = self.num_generations if self.model.training else self.num_generations_eval
+        moment = Moment(step, self.state.max_steps, size, costly)
+        selection = self.selector.select(batch, entropies, self.args.seed * 1_000_003 + step, moment)
         if not self.model.training:
             return selection
         if selection.num_kept == 0:
@@ -260,6 +294,7 @@ class ForkingGRPOTrainer(
         """Give TRL's loss an advantage for every token, zero on dropped ones."""
         mask, inputs = get_loss_mask(inputs), dict(inputs)  # a copy: TRL reuses the buffered one
         scores: list[torch.Tensor] = []
+        costly: dict[str, torch.Tensor] = {}
         selection = Selection.read_from(inputs)
         if selection is not None:
             inputs.update(self.selector.weigh(inputs, selection, scores_dropped=not self._is_sparse))
@@ -268,11 +303,18 @@ class ForkingGRPOTrainer(
             nonlocal selection
             scores[:] = [per_token_logps, entropies]
             if selection is None:  # TRL reads the advantages only after this pass
-                selection = self._select(inputs, entropies)
+                selection = self._select(inputs, entropies, costly)
                 inputs.update(self.selector.weigh(inputs, selection))
+                set_clip_ranges(self, selection)
+            kl_tokens = self.rollout_settings.kl_tokens
+            if kl_tokens is not None:  # TRL reads the reference after this pass too
+                reference = inputs["ref_per_token_logps"]
+                inputs["ref_per_token_logps"] = restrict_kl(reference, per_token_logps, kl_tokens, selection)
 
         only = selection.kept if selection is not None and self._is_sparse else None
-        with self.request_scores(ScoringRequest(only=only, receive=receive)):
+        needs = self.needs if selection is None else ()
+        request = ScoringRequest(only=only, receive=receive, needs=needs, receive_costly=costly.update)
+        with self.request_scores(request), clip_by_token(self, selection):
             loss = super()._compute_loss(model, inputs)
         facts = MicroBatchFacts.read_from(inputs)  # an evaluation has none
         per_token_logps, entropies = scores
@@ -306,3 +348,23 @@ class ForkingGRPOTrainer(
         )
         for name, values in columns.items():
             self._logs["extra"][name].extend(gather_object(values))
+
+
+def _take_rule(
+    token_rule: RuleFunction | str | None, args: ForkingGRPOConfig
+) -> tuple[Rule | None, ForkingGRPOConfig]:
+    """Return a user's own function as a rule, and settings that name what was passed, for records and checks."""
+    if token_rule is None:
+        return None, args
+    if args.token_rule is not None:
+        raise ValueError(
+            f"A rule was passed as the argument token_rule, and the settings have token_rule={args.token_rule!r}: pass one of "
+            "the two."
+        )
+    rule, args = find_rule(token_rule), copy.copy(args)
+    if rule.name in RULES:
+        args.token_selection = rule.name
+    else:
+        args.token_rule = token_rule if isinstance(token_rule, str) else rule.name
+    args.check()
+    return (None if isinstance(token_rule, str) or rule.name in RULES else rule), args

@@ -54,8 +54,11 @@ class DynamicSamplingMixin(ScoringMixin, SampledEntropiesMixin, GeneratedTokensM
         first_row = self.accelerator.process_index * num_rows
         batch["row_ids"] = torch.arange(first_row, first_row + num_rows, device=batch["completion_ids"].device)
         entropies = self.join_entropies(heard.entropies, batch["completion_ids"])
-        if entropies is not None:
+        if entropies is not None and entropies.dim() == 2:
             batch["entropies"] = entropies
+        elif entropies is not None:
+            batch["entropies"], *costly = entropies.unbind(2)
+            batch |= {f"costly/{name}": value for name, value in zip(self.needs, costly, strict=True)}
         return Rollout(batch, inputs, heard.rewards_per_func)
 
     def _fill_rollout(self, sampler: DynamicSampler) -> FilledRollout:

@@ -9,6 +9,7 @@ import torch
 from trl import GRPOTrainer
 
 from ..run.model_parts import get_causal_model, has_dropout
+from ..selection.costly import compute_costly
 from ..selection.entropies import compute_entropies
 
 
@@ -29,6 +30,9 @@ class SampledEntropies:
     Args:
         temperature (`float`, *optional*, defaults to `1.0`):
             Temperature that the logits are divided by.
+        needs (`tuple[str]`, *optional*):
+            Further statistics that a rule needs. Which token was drawn is seen in the call after, so that the logits of one
+            call are kept.
 
     Example:
     ```python
@@ -42,8 +46,10 @@ class SampledEntropies:
     ```
     """
 
-    def __init__(self, temperature: float = 1.0):
-        self.temperature = temperature
+    def __init__(self, temperature: float = 1.0, needs: tuple[str, ...] = ()):
+        self.temperature, self.needs = temperature, needs
+        self._costly: list[torch.Tensor] = []  # (B, K) for each call but the last
+        self._pending: torch.Tensor | None = None  # (B, V) logits of the last call
         self._entropies: list[torch.Tensor] = []  # (B,) for each call
         self._last_inputs: list[torch.Tensor] = []
         self._is_complete = True
@@ -56,7 +62,12 @@ class SampledEntropies:
             return
         # The last position alone: a prompt can have logits at all of its positions. A copy, or they would all stay.
         self._last_inputs.append(input_ids[:, -1].clone())
-        self._entropies.append(compute_entropies(logits[:, -1].float() / self.temperature).squeeze(1))
+        last = logits[:, -1].float() / self.temperature
+        self._entropies.append(compute_entropies(last).squeeze(1))
+        if self.needs:
+            if self._pending is not None and len(self._pending) == len(input_ids):
+                self._costly.append(compute_costly(self._pending, input_ids[:, -1], self.needs))
+            self._pending = last
 
     def split(self, prompt_ids: list[list[int]], completion_ids: list[list[int]]) -> list[torch.Tensor] | None:
         """
@@ -70,7 +81,8 @@ class SampledEntropies:
 
         Returns:
             `list[torch.Tensor]` or `None`: an entropy for every token of each answer, in nats, on the CPU; `None` if
-            the calls were not those that drew these tokens one by one.
+            the calls were not those that drew these tokens one by one. With further statistics each tensor has the shape
+            `(T, 1 + K)`, and the entropies are its first column.
         """
         lengths = [len(ids) for ids in completion_ids]
         num_calls = max(lengths, default=0)
@@ -84,11 +96,23 @@ class SampledEntropies:
             if seen[: len(ids)] != [*prompt[-1:], *ids][: len(ids)]:
                 return None
         entropies = torch.stack(self._entropies[:num_calls], dim=1).cpu()
+        if self.needs:
+            entropies = torch.cat([entropies.unsqueeze(2), self._finish(completion_ids, num_calls)], dim=2)
         return [row[:length].clone() for row, length in zip(entropies, lengths, strict=True)]
+
+    def _finish(self, completion_ids: list[list[int]], num_calls: int) -> torch.Tensor:
+        """Return the further statistics of all tokens, `(B, T, K)`. No call has seen the last token of the longest answers."""
+        costly = self._costly[:num_calls]
+        if len(costly) < num_calls and self._pending is not None:
+            last = [ids[-1] if len(ids) == num_calls else 0 for ids in completion_ids]
+            costly.append(compute_costly(self._pending, torch.tensor(last, device=self._pending.device), self.needs))
+        return torch.stack(costly, dim=1).cpu()
 
 
 @contextmanager
-def record_entropies(model: torch.nn.Module, temperature: float) -> Iterator[SampledEntropies]:
+def record_entropies(
+    model: torch.nn.Module, temperature: float, needs: tuple[str, ...] = ()
+) -> Iterator[SampledEntropies]:
     """
     Note the entropies of what `generate` samples inside.
 
@@ -97,11 +121,13 @@ def record_entropies(model: torch.nn.Module, temperature: float) -> Iterator[Sam
             Model or PEFT model, unwrapped from DDP or DeepSpeed.
         temperature (`float`):
             Temperature that the logits are divided by.
+        needs (`tuple[str]`, *optional*):
+            Further statistics that a rule needs.
 
     Yields:
         [`SampledEntropies`]
     """
-    sampled = SampledEntropies(temperature)
+    sampled = SampledEntropies(temperature, needs)
     hook = get_causal_model(model).register_forward_hook(sampled.note, with_kwargs=True)
     try:
         yield sampled
@@ -115,12 +141,12 @@ def pad_entropies(entropies: list[torch.Tensor], like: torch.Tensor) -> torch.Te
 
     Args:
         entropies (`list[torch.Tensor]`):
-            Entropies of each answer.
+            Entropies of each answer, with further statistics beside them or not.
         like (`torch.Tensor` of shape `(B, T)`):
             Tokens of the answers, padded on the right.
 
     Returns:
-        `torch.Tensor` of shape `(B, T)`, float32, on the device of `like`.
+        `torch.Tensor` of shape `(B, T)` or `(B, T, 1 + K)`, float32, on the device of `like`.
 
     Example:
     ```python
@@ -130,7 +156,7 @@ def pad_entropies(entropies: list[torch.Tensor], like: torch.Tensor) -> torch.Te
             [0.1000, 0.2000, 0.0000]])
     ```
     """
-    padded = torch.zeros(like.shape)
+    padded = torch.zeros(*like.shape, *(entropies[0].shape[1:] if entropies else ()))
     for row, values in zip(padded, entropies, strict=True):
         row[: len(values)] = values
     return padded.to(like.device)
@@ -143,6 +169,11 @@ class SampledEntropiesMixin(GRPOTrainer):
     def uses_entropies(self) -> bool:
         """Whether the entropies of a whole rollout are needed, before it is trained."""
         return False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Statistics that the rule needs beside the entropies."""
+        return ()
 
     @property
     def samples_entropies(self) -> bool:
@@ -170,7 +201,8 @@ class SampledEntropiesMixin(GRPOTrainer):
         """
         if not self.samples_entropies:
             return generate(prompts), None
-        with record_entropies(self.accelerator.unwrap_model(self.model), self.temperature) as sampled:
+        model = self.accelerator.unwrap_model(self.model)
+        with record_entropies(model, self.temperature, self.needs) as sampled:
             generated = generate(prompts)
         prompt_ids, completion_ids = generated[:2]
         return generated, sampled.split(prompt_ids, completion_ids)
@@ -186,7 +218,8 @@ class SampledEntropiesMixin(GRPOTrainer):
                 Tokens of the answers.
 
         Returns:
-            `torch.Tensor` of shape `(B, T)`, or `None` if all processes have to compute the entropies.
+            `torch.Tensor` of shape `(B, T)`, or `(B, T, 1 + K)` with further statistics, or `None` if all processes have to
+            compute the entropies.
         """
         if not self.samples_entropies:
             return None

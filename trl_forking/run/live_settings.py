@@ -16,7 +16,7 @@ logger = get_logger(__name__)
 
 CHANGEABLE = (
     *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
-    *("sparse_update", "log_entropy"),
+    *("sparse_update", "log_entropy", "top_entropy_quantile_end"),
 )
 """Settings that a callback may change in a run. They are read once for each rollout."""
 
@@ -29,7 +29,7 @@ _FIXED = (
     *("mask_truncated_completions", "off_policy_mask_threshold", "max_completion_length", "temperature", "top_p"),
     *("top_k", "min_p", "repetition_penalty", "use_vllm", "vllm_mode", "vllm_importance_sampling_correction"),
     *("vllm_importance_sampling_mode", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min"),
-    *("balance_micro_batches", "balance_ranks", "max_tokens_per_micro_batch"),
+    *("balance_micro_batches", "balance_ranks", "max_tokens_per_micro_batch", "token_rule", "kl_tokens"),
     *("dynamic_sampling", "dynamic_sampling_max_rounds", "seed", "shuffle_dataset", "cast_lm_head_to_fp32"),
 )
 

@@ -146,7 +146,11 @@ def _divide(numerator: float, denominator: float) -> float:
 
 
 def find_clipped(
-    ratio: torch.Tensor, advantages: torch.Tensor, epsilon_low: float, epsilon_high: float, loss_type: str
+    ratio: torch.Tensor,
+    advantages: torch.Tensor,
+    epsilon_low: float | torch.Tensor,
+    epsilon_high: float | torch.Tensor,
+    loss_type: str,
 ) -> torch.Tensor:
     r"""
     Find the tokens whose importance ratio TRL's loss clips.
@@ -160,9 +164,9 @@ def find_clipped(
             Importance ratio of the current to the old policy.
         advantages (`torch.Tensor` of shape `(B, T)` or `(B, 1)`):
             Advantages.
-        epsilon_low (`float`):
+        epsilon_low (`float` or `torch.Tensor` of shape `(B, T)`):
             Lower clip range.
-        epsilon_high (`float`):
+        epsilon_high (`float` or `torch.Tensor` of shape `(B, T)`):
             Upper clip range.
         loss_type (`str`):
             TRL's loss type.

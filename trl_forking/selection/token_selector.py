@@ -2,25 +2,32 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 
 from .kth_largest import Reduce, keep_local
 from .metrics import compute_selection_metrics, find_clipped
+from .rules import Rule, TokenStats, ask_rule, compute_effective_sample_size, find_rule
+from .schedule import compute_share
 from .token_counts import TokenCounts
-from .tokens import NORMALIZER_EXTENT, compute_loss_weights, select_tokens, select_tokens_per_sequence
+from .tokens import NORMALIZER_EXTENT, compute_loss_weights
 
 
 _METRIC = "forking/"
+# What a batch carries of a selection, if the rule says it; each is `(B, T)`.
+_PARTS_OF_RULES = {"token_weights": "weights", "population": "population", "token_epsilon_low": "epsilon_low"}
+_PARTS_OF_RULES["token_epsilon_high"] = "epsilon_high"
 
 
 class SelectionSettings(Protocol):
     """The fields of [`ForkingGRPOConfig`] that a selection depends on."""
 
     top_entropy_quantile: float
+    top_entropy_quantile_end: float | None
     token_selection: str
+    token_rule: str | None
     selection_scope: str
     loss_normalizer: str
     count_zero_advantage: bool
@@ -66,8 +73,13 @@ class Selection:
         counted (`torch.Tensor` of shape `(B, T)`): tokens that compete for the budget.
         kept (`torch.Tensor` of shape `(B, T)`): tokens that are trained; a subset of `counted`.
         num_kept (`int`): kept tokens of all ranks.
-        batch_weight (`torch.Tensor`, a scalar): tokens that carry loss for each kept one, over all ranks.
+        batch_weight (`torch.Tensor`, a scalar): tokens that carry loss for each token of the normalizer, over all ranks.
         metrics (`dict[str, float]`): what [`compute_selection_metrics`] says of it.
+        weights (`torch.Tensor` of shape `(B, T)`, *optional*): factors of the kept tokens' loss, if the rule weights them.
+        population (`torch.Tensor` of shape `(B, T)`, *optional*): tokens that `loss_normalizer="kept"` counts in place of
+            the kept ones, if the rule drew these at random.
+        epsilon_low (`torch.Tensor` of shape `(B, T)`, *optional*): lower clip ranges, if the rule has its own.
+        epsilon_high (`torch.Tensor` of shape `(B, T)`, *optional*): upper clip ranges.
 
     Example:
     ```python
@@ -86,11 +98,23 @@ class Selection:
     num_kept: int
     batch_weight: torch.Tensor
     metrics: dict[str, float]
+    weights: torch.Tensor | None = None
+    population: torch.Tensor | None = None
+    epsilon_low: torch.Tensor | None = None
+    epsilon_high: torch.Tensor | None = None
+
+    @property
+    def clips(self) -> bool:
+        """Whether tokens have clip ranges of their own."""
+        return self.epsilon_low is not None or self.epsilon_high is not None
 
     def write_to(self, batch: dict[str, Any]) -> None:
         """Add the selection to a batch, in tensors, so that it stays with its rows where TRL splits and stores them."""
         batch["counted"], batch["kept"] = self.counted, self.kept
         batch["num_kept"], batch["batch_weight"] = torch.tensor(self.num_kept), self.batch_weight
+        for name, part in _PARTS_OF_RULES.items():
+            if getattr(self, part) is not None:
+                batch[name] = getattr(self, part)
         for name, value in self.metrics.items():
             batch[_METRIC + name] = torch.tensor(value, dtype=torch.float64)
 
@@ -101,7 +125,32 @@ class Selection:
             return None
         names = [name for name in batch if name.startswith(_METRIC)]
         metrics = {name.removeprefix(_METRIC): batch[name].item() for name in names}
-        return cls(batch["counted"], batch["kept"], batch["num_kept"].item(), batch["batch_weight"], metrics)
+        parts = {part: batch.get(name) for name, part in _PARTS_OF_RULES.items()}
+        return cls(batch["counted"], batch["kept"], batch["num_kept"].item(), batch["batch_weight"], metrics, **parts)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """
+    When a batch is selected, and what is known of its tokens beside the entropies.
+
+    Attributes:
+        step (`int`): optimizer steps so far.
+        max_steps (`int`): optimizer steps of the run; 0 if it is not known.
+        num_generations (`int`): answers in a group.
+        costly (`dict[str, torch.Tensor]`): statistics `(B, T)` that the rule needs.
+
+    Example:
+    ```python
+    >>> Moment().step
+    0
+    ```
+    """
+
+    step: int = 0
+    max_steps: int = 0
+    num_generations: int = 1
+    costly: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,6 +184,8 @@ class TokenSelector:
             Settings of the run.
         reduce (`Callable`, *optional*):
             Sums a tensor over the ranks.
+        rule ([`~trl_forking.selection.rules.Rule`], *optional*):
+            Rule in place of the one that the settings name.
 
     Attributes:
         token_counts ([`TokenCounts`]): how often each token of the vocabulary was counted and kept.
@@ -153,8 +204,9 @@ class TokenSelector:
     ```
     """
 
-    def __init__(self, settings: SelectionSettings, reduce: Reduce = keep_local):
+    def __init__(self, settings: SelectionSettings, reduce: Reduce = keep_local, rule: Rule | None = None):
         self.settings, self.reduce = settings, reduce
+        self.rule = rule or find_rule(settings.token_rule or settings.token_selection)
         self.token_counts = TokenCounts()
 
     def find_counted(self, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -173,7 +225,9 @@ class TokenSelector:
             return mask
         return mask & (batch["advantages"] != 0).unsqueeze(1)
 
-    def select(self, batch: Mapping[str, Any], entropies: torch.Tensor, seed: int) -> Selection:
+    def select(
+        self, batch: Mapping[str, Any], entropies: torch.Tensor, seed: int, moment: Moment | None = None
+    ) -> Selection:
         """
         Select the kept tokens of a batch, all ranks together.
 
@@ -185,23 +239,53 @@ class TokenSelector:
                 Entropies in nats; anything outside the counted tokens.
             seed (`int`):
                 Seed of the order among ties and of `random`.
+            moment ([`Moment`], *optional*):
+                When it is, and the statistics that the rule needs.
 
         Returns:
             [`Selection`]
 
         Raises:
-            `ValueError`: if the entropy of a counted token is NaN.
+            `ValueError`: on all ranks, if the rule fails or its plan cannot be carried out on one of them.
         """
-        settings, mask, counted = self.settings, get_loss_mask(batch), self.find_counted(batch)
-        per_sequence = settings.selection_scope == "sequence"
-        choice = (entropies, counted, settings.top_entropy_quantile, settings.token_selection, batch["row_ids"], seed)
-        kept = select_tokens_per_sequence(*choice) if per_sequence else select_tokens(*choice, self.reduce)
-        num_tokens, num_kept = self.reduce(torch.stack([mask.count_nonzero(), kept.count_nonzero()])).tolist()
-        weight = torch.tensor(max(num_tokens, 1) / max(num_kept, 1), device=kept.device)
+        settings, mask, moment = self.settings, get_loss_mask(batch), moment or Moment()
+        stats = self._describe(batch, entropies, seed, moment)
+        choice = ask_rule(self.rule, stats, mask, settings.importance_sampling_level)
+        kept, counted, population = choice.kept, stats.mask, choice.population
+        divides_by = kept if population is None else population
+        counts = torch.stack([mask.count_nonzero(), kept.count_nonzero(), divides_by.count_nonzero()])
+        num_tokens, num_kept, num_divides_by = self.reduce(counts).tolist()
+        weight = torch.tensor(max(num_tokens, 1) / max(num_divides_by, 1), device=kept.device)
         metrics = compute_selection_metrics(
-            entropies, mask, counted, kept, settings.top_entropy_quantile, per_sequence, self.reduce
+            entropies, mask, counted, kept, stats.share, settings.selection_scope == "sequence", self.reduce
         )
-        return Selection(counted, kept, num_kept, weight, metrics)
+        if choice.weights is not None:
+            metrics["effective_sample_size"] = compute_effective_sample_size(choice.weights, self.reduce)
+        ranges = (choice.epsilon_low, choice.epsilon_high)
+        return Selection(counted, kept, num_kept, weight, metrics, choice.weights, population, *ranges)
+
+    def _describe(self, batch: Mapping[str, Any], entropies: torch.Tensor, seed: int, moment: Moment) -> TokenStats:
+        """Collect what a rule may look at."""
+        settings, counted = self.settings, self.find_counted(batch)
+        upper = settings.epsilon if settings.epsilon_high is None else settings.epsilon_high
+        return TokenStats(
+            mask=counted,
+            entropy=entropies.detach(),
+            advantage=batch["advantages"].detach().unsqueeze(1).expand_as(counted),
+            row=batch["row_ids"].unsqueeze(1).expand_as(counted),
+            num_generations=moment.num_generations,
+            share=compute_share(
+                settings.top_entropy_quantile, settings.top_entropy_quantile_end, moment.step, moment.max_steps
+            ),
+            scope=settings.selection_scope,
+            epsilon_low=settings.epsilon,
+            epsilon_high=upper,
+            step=moment.step,
+            max_steps=moment.max_steps,
+            seed=seed,
+            costly={name: value.detach() for name, value in moment.costly.items()},
+            reduce=self.reduce,
+        )
 
     def count(self, completion_ids: torch.Tensor, selection: Selection, vocabulary_size: int) -> None:
         """Add the tokens of a selection to `token_counts`; `completion_ids` are `(B, T)`, this rank's."""
@@ -234,13 +318,16 @@ class TokenSelector:
             replaced["tool_mask"] = kept.to(batch["completion_mask"].dtype)
             divided_by = kept
         keeps_count = settings.loss_normalizer == "kept"
+        counted_by_rule = kept if selection.population is None else selection.population
         weights = compute_loss_weights(
             divided_by,
-            kept if keeps_count else mask,
+            counted_by_rule if keeps_count else mask,
             NORMALIZER_EXTENT[settings.loss_type],
             selection.batch_weight.item() if keeps_count else 1.0,
         )
         replaced["advantages"] = batch["advantages"].unsqueeze(1) * kept * weights
+        if selection.weights is not None:
+            replaced["advantages"] = replaced["advantages"] * selection.weights
         if "importance_sampling_ratio" in batch and settings.loss_type != "vespo":  # which takes no product with it
             # Without an upper bound the ratio to vLLM's probability can be infinite, and times an advantage of 0 NaN.
             replaced["importance_sampling_ratio"] = torch.where(kept, batch["importance_sampling_ratio"], 1.0)
@@ -282,7 +369,11 @@ class TokenSelector:
         if settings.importance_sampling_level == "sequence":
             log_ratio = (log_ratio * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1)
         upper = settings.epsilon if settings.epsilon_high is None else settings.epsilon_high
-        clipped = kept & find_clipped(log_ratio.exp(), advantages, settings.epsilon, upper, settings.loss_type)
+        lower_of_tokens = settings.epsilon if selection.epsilon_low is None else selection.epsilon_low
+        upper_of_tokens = upper if selection.epsilon_high is None else selection.epsilon_high
+        clipped = kept & find_clipped(
+            log_ratio.exp(), advantages, lower_of_tokens, upper_of_tokens, settings.loss_type
+        )
         sums = [clipped.sum(), kept.sum(), mask.sum(), counted.sum(), entropies[counted].sum()]
         totals = self.reduce(torch.stack([value.float() for value in sums])).tolist()
         num_clipped, num_kept, num_tokens, num_counted, entropy_sum = totals

@@ -216,17 +216,56 @@ def select_tokens(
     _check_inputs(entropies, mask, token_selection)
     mask = mask.bool()
     row_ids = torch.arange(len(mask), device=mask.device) if row_ids is None else row_ids
+    # With `random`, all counted tokens tie, so the keys alone decide.
+    scores = torch.zeros_like(entropies) if token_selection == "random" else entropies
+    top = select_top_share(scores, mask, top_entropy_quantile, row_ids, seed, reduce)
+    return mask & ~top if token_selection == "low_entropy" else top
+
+
+def select_top_share(
+    scores: torch.Tensor,
+    mask: torch.Tensor,
+    share: float,
+    row_ids: torch.Tensor,
+    seed: int = 0,
+    reduce: Reduce = keep_local,
+) -> torch.Tensor:
+    r"""
+    Select exactly \\( \lceil \rho N \rceil \\) of the \\( N \\) tokens that all ranks hold together, those with the largest scores.
+
+    Args:
+        scores (`torch.Tensor` of shape `(B, T)`):
+            Scores without NaN. At the tokens of the mask they are above -inf.
+        mask (`torch.Tensor` of shape `(B, T)`):
+            Tokens that compete, type bool.
+        share (`float`):
+            Share to select, \\( \rho \\), in (0, 1].
+        row_ids (`torch.Tensor` of shape `(B,)`):
+            Row of each answer in the batch over all ranks, for ties.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed for the order of ties.
+        reduce (`Callable`, *optional*):
+            Sums a tensor over the ranks.
+
+    Returns:
+        `torch.Tensor` of shape `(B, T)` and type bool.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> mask = torch.tensor([[True, True, True, False]])
+    >>> select_top_share(torch.tensor([[1.0, -2.0, -3.0, 9.0]]), mask, 0.5, torch.tensor([0]))
+    tensor([[ True,  True, False, False]])
+    ```
+    """
     num_positions = mask.size(1)
 
     def tie_keys(index: torch.Tensor) -> torch.Tensor:
         return compute_tie_keys(row_ids[index // num_positions], index % num_positions, seed)
 
-    # With `random`, all counted tokens tie, so the keys alone decide.
-    scores = torch.zeros_like(entropies) if token_selection == "random" else entropies
-    scores = scores.masked_fill(~mask, -math.inf).flatten()
+    flat = scores.masked_fill(~mask, -math.inf).flatten()
     num_counted = int(reduce(mask.count_nonzero()))
-    top = select_largest(scores, compute_budget(num_counted, top_entropy_quantile), tie_keys, reduce).view_as(mask)
-    return mask & ~top if token_selection == "low_entropy" else top
+    return select_largest(flat, compute_budget(num_counted, share), tie_keys, reduce).view_as(mask)
 
 
 def select_tokens_per_sequence(
@@ -260,18 +299,41 @@ def select_tokens_per_sequence(
     mask = mask.bool()
     row_ids = torch.arange(len(mask), device=mask.device) if row_ids is None else row_ids
     scores = torch.zeros_like(entropies) if token_selection == "random" else entropies
+    top = select_top_share_per_sequence(scores, mask, top_entropy_quantile, row_ids, seed)
+    return mask & ~top if token_selection == "low_entropy" else top
+
+
+def select_top_share_per_sequence(
+    scores: torch.Tensor, mask: torch.Tensor, share: float, row_ids: torch.Tensor, seed: int = 0
+) -> torch.Tensor:
+    """
+    Select the top share of every answer by score.
+
+    Arguments and shapes are those of [`select_top_share`]. The ranks do not communicate.
+
+    Returns:
+        `torch.Tensor` of shape `(B, T)` and type bool.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> scores = torch.tensor([[0.1, 0.2], [0.9, 0.8]])
+    >>> select_top_share_per_sequence(scores, torch.ones(2, 2).bool(), 0.5, torch.arange(2))
+    tensor([[False,  True],
+            [ True, False]])
+    ```
+    """
     scores = scores.masked_fill(~mask, -math.inf)
     positions = torch.arange(mask.size(1), device=mask.device)
     keys = compute_tie_keys(row_ids.unsqueeze(1), positions, seed)  # (B, T)
 
-    # Sort by key first. The stable sort by entropy then keeps equal entropies in the order of their keys.
+    # Sort by key first. The stable sort by score then keeps equal scores in the order of their keys.
     by_key = keys.argsort(dim=1, descending=True)
-    by_entropy = scores.gather(1, by_key).argsort(dim=1, descending=True, stable=True)
-    order = by_key.gather(1, by_entropy)
-    budgets = [compute_budget(n, top_entropy_quantile) for n in mask.sum(1).tolist()]
+    by_score = scores.gather(1, by_key).argsort(dim=1, descending=True, stable=True)
+    order = by_key.gather(1, by_score)
+    budgets = [compute_budget(n, share) for n in mask.sum(1).tolist()]
     within_budget = positions < torch.tensor(budgets, device=mask.device).unsqueeze(1)  # (B, T), in sorted order
-    top = torch.zeros_like(mask).scatter(1, order, within_budget)
-    return mask & ~top if token_selection == "low_entropy" else top
+    return torch.zeros_like(mask).scatter(1, order, within_budget)
 
 
 def compute_loss_weights(

@@ -30,6 +30,7 @@ from .positions import depends_on_length, sees_distances_only, takes_positions
 # an image for example, rows and columns stay as they are.
 _SLICED = ("input_ids", "attention_mask", "token_type_ids")
 _PASSED_ON = ("fused_lm_head", "output_router_logits")
+_SCORES = ("log_probs", "entropy", "log_sum_sq_probs", "is_top1")
 
 
 def find_spans(
@@ -163,7 +164,9 @@ class _ScoredPositions:
         return output
 
     def scatter_scores(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
-        for name in ("log_probs", "entropy"):
+        for name in _SCORES:
+            if output.get(name) is None:  # computed only if a rule needs it
+                continue
             scores = output[name].squeeze(0)
             whole = scores.new_zeros(self.num_rows, self.num_columns - 1)
             output[name] = whole.index_put(self.places, scores)
@@ -259,6 +262,8 @@ def find_obstacle(args: ForkingGRPOConfig, model: torch.nn.Module, aux_loss_enab
     narrows_mask = args.importance_sampling_level == "sequence"
     if args.selection_scope == "micro_batch":
         return "selection_scope='micro_batch' selects the tokens after the forward pass"
+    if args.beta != 0.0 and args.kl_tokens in ("all", "dropped"):
+        return f"kl_tokens={args.kl_tokens!r} has a KL term on dropped tokens"
     if args.loss_type == "vespo":
         return "loss_type='vespo' weights an answer by the ratios of all its tokens"
     if args.off_policy_mask_threshold is not None and not narrows_mask:
