@@ -15,6 +15,7 @@ from helpers.tiny import (
     roll_out,
 )
 from trl_forking.selection import NORMALIZER_EXTENT, TOKEN_SELECTIONS
+from trl_forking.selection.rules import RULES
 
 
 TRL = {"trainer_class": GRPOTrainer, "config_class": GRPOConfig, "epsilon_high": 0.28}
@@ -101,6 +102,7 @@ ACCEPTED += [
     {"token_selection": "low_entropy"},
     {"token_selection": "random"},
     {"mask_truncated_completions": True},
+    *({"token_selection": name} for name in RULES if name not in TOKEN_SELECTIONS),
 ]
 
 

@@ -139,7 +139,11 @@ class ScoringMixin(GRPOTrainer):
         if request.skip:
             nothing = torch.zeros(input_ids.size(0), logits_to_keep, device=input_ids.device)
             return nothing, nothing, None
-        kwargs["compute_entropy"] = True  # the fused head computes them in any case
+        # The policy's fused head computes them in any case. That of a reference model does not.
+        is_reference = model is self.ref_model
+        kwargs["compute_entropy"] = compute_entropy or not is_reference
+        if is_reference:
+            request = replace(request, receive=None, needs=(), receive_costly=None)
         score = super()._get_per_token_logps_and_entropies
         noted: dict[str, list[torch.Tensor]] = {name: [] for name in request.needs if name in HEAD_OUTPUTS}
         if request.only is None and not self.leaves_out_padding:
@@ -178,7 +182,10 @@ class ScoringMixin(GRPOTrainer):
         rows = [torch.tensor(group, device=input_ids.device) for group in groups]
         scores = [score_rows(input_ids[part], attention_mask[part], scored[part]) for part in rows]
         order = torch.cat(rows).argsort()
-        logps, entropies = (torch.cat(of_groups)[order] for of_groups in list(zip(*scores, strict=True))[:2])
+        logps, entropies = (
+            None if of_groups[0] is None else torch.cat(of_groups)[order]
+            for of_groups in list(zip(*scores, strict=True))[:2]
+        )
         for parts in noted.values():
             parts[:] = [torch.cat(parts)[order]]
         return logps, entropies, None

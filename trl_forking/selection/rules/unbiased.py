@@ -53,7 +53,7 @@ def random_prefix(stats: TokenStats) -> TokenPlan:
     function of the cut.
 
     Deviation: the distribution of the cut is chosen here so that \\( \rho \\) keeps its meaning. Its mean is above
-    \\( \rho n \\) by half a token, because the first token is always kept. `selection_scope` changes nothing.
+    \\( \rho n \\) by less than one token, because the first token is always kept. `selection_scope` changes nothing.
 
     Example:
     ```python
