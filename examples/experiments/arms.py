@@ -49,4 +49,17 @@ ARMS = {
     "top_20_1e-4": Arm("top 20 %, learning rate 1e-4", 3, {"learning_rate": 1e-4}),
     "top_20_6e-4": Arm("top 20 %, learning rate 6e-4", 3, {"learning_rate": 6e-4}),
     # D: every selection that comes later. Five seeds each.
+    "random_unbiased": Arm("random 20 %, weighted to be unbiased", 5, {"token_selection": "random_unbiased"}),
+    "random_prefix_50": Arm(
+        "answers up to a random cut, 50 %", 5, {"token_selection": "random_prefix", "top_entropy_quantile": 0.5}
+    ),
+    "random_prefix_forks": Arm("forks up to a random cut", 5, {"token_selection": "random_prefix_forks"}),
+    "gradient_norm": Arm("top 20 % by gradient norm", 5, {"token_selection": "gradient_norm"}),
+    "advantage_entropy": Arm("top 20 % by advantage times entropy", 5, {"token_selection": "advantage_entropy"}),
+    "covariance": Arm("without tokens of high covariance", 5, {"token_selection": "covariance"}),
+    "surprisal_band": Arm("a band of relative surprise", 5, {"token_selection": "surprisal_band"}),
+    "rare_token_veto": Arm("without rare tokens at certain places", 5, {"token_selection": "rare_token_veto"}),
+    "entropy_weights": Arm("weights and clip ranges by entropy", 5, {"token_selection": "entropy_weights"}),
+    "entropy_clip": Arm("clip ranges by entropy", 5, {"token_selection": "entropy_clip"}),
+    "schedule_20_to_100": Arm("top 20 %, growing to all tokens", 5, {"top_entropy_quantile_end": 1.0}),
 }

@@ -52,6 +52,14 @@ def test_card_has_the_figures_of_the_run(finished):
             "20 % of the counted tokens of an answer, drawn",
         ),
         ({"top_entropy_quantile": 1.0}, "All tokens were trained"),
+        ({"token_selection": "gradient_norm"}, "The share was 20 %."),
+        (
+            {"token_selection": "gradient_norm"},
+            r"$|A| \sqrt{1 - 2 p(y_t) + \sum_v p_v^2}$. The rule is from [GMTS: Gradient",
+        ),
+        ({"token_selection": "surprisal_band"}, "eprint = {arXiv:2606.31575}"),
+        ({"top_entropy_quantile_end": 1.0}, "The share went from 20 % to 100 % over the first 80 % of the steps"),
+        ({"token_rule": "math.sqrt"}, "GRPO and the token rule `math.sqrt`: a rule of the user's own."),
         ({"selection_scope": "micro_batch"}, "of a forward pass where the model was least certain"),
     ],
 )

@@ -26,6 +26,13 @@ class NoArguments:
     """`trl-forking env` has no flags."""
 
 
+@dataclasses.dataclass
+class RulesArguments:
+    """The flags of `trl-forking rules`, which has no class for them."""
+
+    json: bool = False
+
+
 ROOT = Path(__file__).parents[2]
 OWN = {
     "demo": DemoArguments,
@@ -36,6 +43,7 @@ OWN = {
     "compare-runs": CompareRunsArguments,
     "card": CardArguments,
     "verdict": VerdictArguments,
+    "rules": RulesArguments,
     "env": NoArguments,
     "verify": VerifyArguments,
 }

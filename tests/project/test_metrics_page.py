@@ -32,6 +32,7 @@ def logged(tmp_path_factory) -> tuple[set[str], set[str]]:
             tmp_path_factory.mktemp(scope),
             selection_scope=scope,
             dynamic_sampling=scope == "batch",
+            token_selection="entropy_weights" if scope == "sequence" else "high_entropy",
             gradient_accumulation_steps=2,
             per_device_eval_batch_size=16,
             trainer_kwargs={"eval_dataset": build_dataset(4)},

@@ -53,6 +53,8 @@ def is_same(resumed: dict, whole: dict) -> bool:
         {"dynamic_sampling": True, "num_iterations": 2, "steps_per_generation": 4},
         {"steps_per_generation": 6},
         {"token_selection": "random"},
+        {"token_selection": "random_prefix", "top_entropy_quantile_end": 1.0, "steps_per_generation": 4},
+        {"token_selection": "entropy_weights", "num_iterations": 2, "steps_per_generation": 4},
         {"selection_scope": "micro_batch", "steps_per_generation": 4},
         {"top_entropy_quantile": 1.0},
     ],

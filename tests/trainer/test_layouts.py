@@ -9,6 +9,7 @@ from trl import GRPOConfig, GRPOTrainer
 from helpers.processes import run_forks, run_steps
 from helpers.tiny import build_trainer, compute_weight_change, relative_error
 from trl_forking.selection import LOSS_NORMALIZERS, TOKEN_SELECTIONS
+from trl_forking.selection.rules import RULES
 from workers.layout_worker import run_step
 
 
@@ -45,6 +46,7 @@ TWO_PROCESSES = [
     {"long_tailed": True, "loss_type": "grpo"},
     {"long_tailed": True, "first_rank_has_zero_variance": True},
     {"long_tailed": True, "balance_ranks": False, "loss_type": "sapo"},
+    *({"token_selection": name} for name in RULES if name not in TOKEN_SELECTIONS),
 ]
 
 

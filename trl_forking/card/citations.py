@@ -3,7 +3,9 @@
 import textwrap
 from typing import Any
 
+from ..selection.rules import SCHEDULE
 from ..writing.markdown import format_block
+from .trained_rule import find_trained_rule
 
 
 _DAPO_CITATION = textwrap.dedent("""\
@@ -25,7 +27,7 @@ _TRL_CITATION = textwrap.dedent("""\
 
 def cite_sources(run: dict[str, Any]) -> str:
     """
-    Cite the method, TRL and, if all of its techniques were used, DAPO.
+    Cite the method, the paper of the token rule, TRL and, if all of its techniques were used, DAPO.
 
     Args:
         run (`dict[str, Any]`):
@@ -36,6 +38,11 @@ def cite_sources(run: dict[str, Any]) -> str:
     """
     paper = run["method"]["paper"]
     cited = [(run["method"]["name"], paper["citation"].strip())]
+    rule = find_trained_rule(run["forking"])
+    if rule is not None and rule.paper is not None and rule.paper.arxiv != paper["id"]:
+        cited.append((rule.name, rule.paper.format_bibtex()))
+    if rule is not None and run["forking"].get("top_entropy_quantile_end") is not None:
+        cited.append(("Schedule of the share", SCHEDULE.format_bibtex()))
     if all(run["dapo"].values()):
         cited.append(("DAPO", _DAPO_CITATION))
     cited.append(("TRL", _TRL_CITATION))

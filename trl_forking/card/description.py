@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from ..selection.rules import SCHEDULE
+from ..selection.schedule import END_OF_SCHEDULE
+from ..selection.tokens import TOKEN_SELECTIONS
 from ..writing.markdown import escape_text, format_code, format_link
 from ..writing.numbers import format_count, format_percent
 from .dataset_names import find_dataset_ids, find_datasets
+from .trained_rule import find_trained_rule
 
 
 _DAPO = "2503.14476"
@@ -70,12 +74,24 @@ def describe_method(run: dict[str, Any]) -> str:
     """
     paper, forking = run["method"]["paper"], run["forking"]
     link = f"[{paper['title']}](https://huggingface.co/papers/{paper['id']})"
-    share = forking["top_entropy_quantile"]
-    if share >= 1.0:
+    share, rule = forking["top_entropy_quantile"], find_trained_rule(forking)
+    if rule is not None and rule.name not in TOKEN_SELECTIONS:
+        method = f"The model was trained with GRPO and the token rule {format_code(rule.name)}: {rule.selects}."
+        if rule.equation:
+            method += f" As a formula: ${rule.equation}$."
+        if rule.paper is not None:
+            method += f" The rule is from [{rule.paper.title}]({rule.paper.link})."
+        if rule.uses_share:
+            method += f" The share was {format_percent(share, digits=2)}."
+    elif rule is None:
         method = f"All tokens were trained: `top_entropy_quantile=1.0` is plain GRPO, without the selection of {link}."
     else:
         method = f"The model was trained with {run['method']['name']}, from {link}. This is GRPO that trains only "
         method += _describe_kept_tokens(forking["token_selection"], share, forking["selection_scope"])
+    last = forking.get("top_entropy_quantile_end")
+    if rule is not None and last is not None:
+        first, last, part = (format_percent(value, digits=2) for value in (share, last, END_OF_SCHEDULE))
+        method += f" The share went from {first} to {last} over the first {part} of the steps, as in [{SCHEDULE.title}]({SCHEDULE.link})."
     return f"{method} {_describe_dapo(run['dapo'])}"
 
 

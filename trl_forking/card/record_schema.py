@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..selection.tokens import SELECTION_SCOPES, TOKEN_SELECTIONS
+from ..selection.rules import RULES, is_import_path
+from ..selection.tokens import SELECTION_SCOPES
 
 
 Check = Callable[[Any, str], str | None]
@@ -115,8 +116,12 @@ _PARTS: dict[str, Check] = {
     "rewards": _list_of(_parts(name=_text, weight=_number)),
     "dapo": _parts((), **dict.fromkeys(("dynamic sampling", "clip-higher", "overlong shaping"), _flag)),
     "forking": _parts(
+        ("token_rule", "top_entropy_quantile_end", "kl_tokens"),
         top_entropy_quantile=_share,
-        token_selection=_one_of(*TOKEN_SELECTIONS),
+        top_entropy_quantile_end=_optional(_share),
+        token_selection=_is(lambda value: isinstance(value, str) and (value in RULES or is_import_path(value))),
+        token_rule=_optional(_text),
+        kl_tokens=_optional(_one_of("all", "selected", "dropped")),
         selection_scope=_one_of(*SELECTION_SCOPES),
         loss_normalizer=_text,
         count_zero_advantage=_flag,

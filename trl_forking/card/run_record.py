@@ -214,7 +214,7 @@ def _name_device(device: torch.device) -> str:
 
 def _name_tokens(trainer: ForkingTrainer) -> dict[str, Any] | None:
     """List the forking tokens that were kept most often. Other selections have no forking tokens."""
-    if not trainer.args.drops_tokens or trainer.args.token_selection != "high_entropy":
+    if not trainer.args.drops_tokens or trainer.args.token_rule or trainer.args.token_selection != "high_entropy":
         return None
     tokenizer, counts = trainer._tokenizer, trainer.selector.token_counts
 

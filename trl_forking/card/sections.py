@@ -16,6 +16,9 @@ from .tables import arrange_tokens, describe_result
 _MEANINGS = {
     "top_entropy_quantile": "size of the top share of the counted tokens (rho)",
     "token_selection": "tokens that were kept",
+    "token_rule": "rule of the user's own that chose the tokens",
+    "top_entropy_quantile_end": "share at the end of its schedule",
+    "kl_tokens": "tokens that the KL term was on",
     "selection_scope": "tokens that had one threshold",
     "loss_normalizer": "tokens whose number divided the loss",
     "count_zero_advantage": "whether tokens with advantage zero were counted",
@@ -23,6 +26,7 @@ _MEANINGS = {
     "loss_type": "loss of TRL",
     "epsilon_high": "upper clip range",
 }
+_RARE = ("token_rule", "top_entropy_quantile_end", "kl_tokens")
 _TITLES = {"trl-forking": "trl-forking", "trl": "TRL", "torch": "PyTorch", "peft": "PEFT", "vllm": "vLLM"}
 
 
@@ -62,6 +66,7 @@ def describe_run(
         "forking": [
             {"name": field, "value": format_code(run["forking"][field]), "meaning": meaning}
             for field, meaning in _MEANINGS.items()
+            if field not in _RARE or run["forking"].get(field) is not None
         ],
         "tokens": arrange_tokens(tokens["tokens"]) if tokens else [],
         "num_kept": f"{tokens['num_kept']:,}" if tokens else "",

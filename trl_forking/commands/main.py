@@ -49,6 +49,11 @@ COMMANDS = {
         ".verdict",
         "run_verdict",
     ),
+    "rules": Command(
+        "list the rules that choose and weight tokens: what each selects, its paper and its cost",
+        ".rules",
+        "run_rules",
+    ),
     "env": Command("print versions, devices and what is missing, for a bug report", ".env", "run_env"),
     "verify": Command("say whether the reward takes an answer for right, and why", ".verify", "run_verify"),
 }
