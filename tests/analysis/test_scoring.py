@@ -119,14 +119,14 @@ def test_logits_are_normalized_in_fp32(dtype):
     logits = logits.to(dtype)
     logprobs = logits.double().log_softmax(-1)
     drawn = torch.arange(15)
-    entropies, drawn_logprobs, _, _ = scoring._score_logits(logits.clone(), drawn, 1.0, 0)
+    entropies, drawn_logprobs, *_ = scoring._score_logits(logits.clone(), drawn, 1.0, 0)
     np.testing.assert_allclose(entropies, -(logprobs.exp() * logprobs).sum(-1), atol=1e-5, rtol=1e-6)
     np.testing.assert_allclose(drawn_logprobs, logprobs[range(15), drawn], atol=1e-5, rtol=1e-6)
 
 
 def test_impossible_and_certain_tokens():
     logits = torch.tensor([[0.0, 0.0, -torch.inf], [1e4, 0.0, -1e4]])
-    entropies, logprobs, ids, top = scoring._score_logits(logits, torch.tensor([2, 0]), 1.0, 9)
+    entropies, logprobs, ids, top, _ = scoring._score_logits(logits, torch.tensor([2, 0]), 1.0, 9)
     np.testing.assert_allclose(entropies, [np.log(2), 0.0], atol=1e-7)
     assert logprobs.tolist() == [-np.inf, 0.0] and (entropies >= 0).all()
     assert ids.shape == top.shape == (2, 3)  # no more alternatives than tokens

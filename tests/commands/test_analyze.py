@@ -1,5 +1,6 @@
 """`trl-forking analyze` as a user runs it, in one process."""
 
+import base64
 import csv
 import json
 import math
@@ -41,6 +42,28 @@ def test_finished_analysis_is_read_again(folder, capsys):
     main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown", "--output_dir", str(folder), *FEW])
     assert [path.stat().st_mtime_ns for path in sorted((folder / "answers").iterdir())] == before
     assert "nats" in capsys.readouterr().out
+
+
+def test_the_page_marks_what_a_rule_would_train(folder, capsys):
+    """The same answers, not collected again; `gradient_norm` has them scored once more."""
+    flags = ["--output_dir", str(folder), *FEW, "--token_selection", "gradient_norm, high_entropy"]
+    main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown", *flags])
+    output, page = capsys.readouterr().out, (folder / "report.html").read_text()
+    assert "gradient_norm would train " in output and "gradient_norm and high_entropy have " in output
+    data = json.loads(page.split('type="application/json" id="data">')[1].split("</script>")[0])
+    num_tokens = sum(answer["length"] for answer in data["answers"])
+    scores = np.frombuffer(base64.b64decode(data["tokens"]["scores"]), "<f4")
+    marked = np.frombuffer(base64.b64decode(data["tokens"]["trained"]), "u1").astype(bool)
+    assert len(scores) == len(marked) == num_tokens and data["marked_by"] == "the rule gradient_norm"
+    assert 0 < marked.sum() <= math.ceil(0.2 * num_tokens) and scores[marked].min() >= np.sort(scores)[-marked.sum()]
+    assert data["tables"][0]["caption"] == "What the rules have in common"
+
+
+def test_an_unknown_rule_is_refused_before_the_model_is_loaded(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["analyze", "--model_name_or_path", "none", "--prompts", "none", "--token_selection", "gradient"])
+    assert stopped.value.code == 2
+    assert "'gradient' is not a rule: did you mean 'gradient_norm'?" in capsys.readouterr().err
 
 
 def test_scores_of_quality_are_added_on_request(tmp_path):

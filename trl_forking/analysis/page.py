@@ -164,6 +164,7 @@ def write_page(
     figures: "Mapping[str, Figure | str]",
     max_answers: int,
     tables: Sequence[tuple] = (),
+    **parts: Any,
 ) -> None:
     """
     Write the page with everything on it.
@@ -185,6 +186,8 @@ def write_page(
             Largest number of answers on the page.
         tables (sequence of `tuple`, *optional*):
             More tables, which come first: caption, header and rows of each.
+        parts (`Any`):
+            Other arguments of [`~trl_forking.analysis.report.build_report`].
 
     Example:
     ```python
@@ -216,4 +219,5 @@ def write_page(
         tables=[*tables, *own],
         top_entropy_quantile=summary["top_entropy_quantile"],
         max_answers=max_answers,
+        **parts,
     )

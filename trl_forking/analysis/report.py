@@ -41,6 +41,8 @@ def build_report(
     tables: Sequence[Table] = (),
     top_entropy_quantile: float = 0.2,
     max_answers: int = 256,
+    scores: Sequence[np.ndarray] = (),
+    marked_by: str = "the trainer",
 ) -> str:
     r"""
     Build a self-contained HTML page with answers, figures, tables and settings.
@@ -70,6 +72,10 @@ def build_report(
             Share of kept tokens before anyone moves the slider, \\( \rho \\), a fraction in (0, 1].
         max_answers (`int`, *optional*, defaults to `256`):
             Largest number of answers on the page.
+        scores (sequence of `np.ndarray` of shape `(T_i,)`, *optional*):
+            What a rule ranks the tokens of each answer by. The card beside a token shows it.
+        marked_by (`str`, *optional*, defaults to `"the trainer"`):
+            Who kept the tokens that the records have as kept.
 
     Returns:
         `str`: HTML.
@@ -89,7 +95,7 @@ def build_report(
         raise ValueError(f"max_answers must be at least 1, but it is {max_answers}.")
     shown = _choose_records(records, max_answers)
     figures = figures or {}
-    data = build_report_data(shown) | {
+    data = build_report_data(shown, scores[: len(shown)], _replace_unprintable(marked_by)) | {
         "share": _build_share(shown, top_entropy_quantile),
         "partial": _describe_part(shown, records),
         "lead": describe(dict(summary)) if summary else "",

@@ -41,7 +41,9 @@ def dump_json(value: Any) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def build_report_data(records: Sequence[ScoredAnswer]) -> dict[str, Any]:
+def build_report_data(
+    records: Sequence[ScoredAnswer], scores: Sequence[np.ndarray] = (), marked_by: str = "the trainer"
+) -> dict[str, Any]:
     """
     Build the part of a page's data that holds the answers.
 
@@ -51,6 +53,10 @@ def build_report_data(records: Sequence[ScoredAnswer]) -> dict[str, Any]:
     Args:
         records (sequence of [`ScoredAnswer`]):
             Answers on the page.
+        scores (sequence of `np.ndarray` of shape `(T_i,)`, *optional*):
+            What a rule ranks the tokens of each answer by.
+        marked_by (`str`, *optional*, defaults to `"the trainer"`):
+            Who kept the tokens that the records have as kept.
 
     Returns:
         `dict`: `answers`, `prompts`, `vocabulary`, `num_alternatives`, `bounds` and the arrays under `tokens`.
@@ -83,9 +89,11 @@ def build_report_data(records: Sequence[ScoredAnswer]) -> dict[str, Any]:
         "top_surprisals": (_to_surprisals(top_logprobs), "<u2"),
         "drawn": (_join([_find_drawn(record, num_alternatives) for record in records], np.int64), "u1"),
         "trained": (_join([_get_kept(record) for record in records] if is_kept_known else [], bool), "u1"),
+        "scores": (_join(list(scores), np.float64), "<f4"),
     }
     return {
         "bounds": SHADE_BOUNDS,
+        "marked_by": marked_by,
         "num_alternatives": num_alternatives,
         "answers": [_describe_answer(record, prompts) for record in records],
         "tokens": {name: _encode(values, dtype) for name, (values, dtype) in arrays.items()},

@@ -39,12 +39,15 @@ class TokenScores:
             Most probable tokens, the most probable first.
         top_logprobs (`np.ndarray` of shape `(T, K)`, float32):
             Their log-probabilities.
+        sum_sq_probs (`np.ndarray` of shape `(T,)`, float32):
+            Sum of the squared probabilities of the vocabulary.
     """
 
     entropies: np.ndarray
     logprobs: np.ndarray
     top_ids: np.ndarray
     top_logprobs: np.ndarray
+    sum_sq_probs: np.ndarray
 
 
 def compute_token_scores(
@@ -216,7 +219,7 @@ def _score_chunks(
 def _score_logits(
     logits: torch.Tensor, drawn: torch.Tensor, temperature: float, top_alternatives: int
 ) -> tuple[torch.Tensor, ...]:
-    """Compute (N,) entropies, (N,) log-probabilities, (N, K) tokens and (N, K) log-probabilities, of (N, V) logits."""
+    """Compute the columns of [`TokenScores`] for (N, V) logits."""
     logprobs = logits.float().div_(temperature)
     # The largest logit becomes 0: fp32 is most precise near 0, where the probable tokens then are.
     logprobs -= logprobs.amax(-1, keepdim=True)
@@ -227,5 +230,8 @@ def _score_logits(
     # memory of another chunk, and near entropy 0 this sum is more precise than one over probabilities in fp32.
     # A token with probability 0 adds nothing: 0 times a finite number, and not 0 times infinity.
     logprobs.clamp_(min=torch.finfo(torch.float32).min, max=0.0)
-    entropies = -logprobs.exp().mul_(logprobs).sum(-1)
-    return entropies, drawn_logprobs, top_ids, top_logprobs
+    probabilities = logprobs.exp()
+    # A product of vectors: no square of all probabilities is in memory.
+    sum_sq_probs = torch.linalg.vecdot(probabilities, probabilities)
+    entropies = -probabilities.mul_(logprobs).sum(-1)
+    return entropies, drawn_logprobs, top_ids, top_logprobs, sum_sq_probs

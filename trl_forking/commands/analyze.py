@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ..analysis import summarize
+from ..analysis import ScoredAnswer, summarize
 from ..analysis.page import choose_min_count, draw_figures, require_plots, write_figures, write_page, write_tables
+from ..analysis.planned import PlannedTokens, mark_planned, plan_tokens, score_costly, tabulate_overlap
 from ..analysis.summary import describe
 from ..run.user_errors import check_at_least, exit_on_user_error
+from ..selection.rules import Rule, find_rule
 from .answers import ANSWER_GROUPS, AnswerArguments, answer_prompts, load, read_for_page, read_prompts
 from .arguments import ForkingParser
 from .quiet import quiet_libraries
@@ -29,6 +32,9 @@ class AnalyzeArguments(AnswerArguments):
             Whether to score each answer by the sum of its highest 0.5 % entropies.
         max_answers (`int`, *optional*, defaults to `256`):
             Largest number of answers on the page.
+        token_selection (`str`, *optional*):
+            Rule whose tokens the page marks, with its score on hover: a name that `trl-forking rules` lists, or an import path.
+            Several with commas between them are also compared, and the page marks the tokens of the first one.
 
     Raises:
         `ValueError`: if a value is missing or out of its range.
@@ -52,6 +58,10 @@ class AnalyzeArguments(AnswerArguments):
     )
     hes: bool = field(default=False, metadata={"help": "Score each answer by the sum of its highest 0.5 % entropies."})
     max_answers: int = field(default=256, metadata={"help": "Largest number of answers on the page."})
+    token_selection: str | None = field(
+        default=None,
+        metadata={"help": "Rule whose tokens the page marks (`trl-forking rules`); several with commas are compared."},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +69,11 @@ class AnalyzeArguments(AnswerArguments):
             raise ValueError("model_name_or_path is missing: give a model of the Hub, a folder, or countdown.")
         check_at_least(0, self, "top_alternatives")
         check_at_least(1, self, "max_answers", "min_count")
+        self.find_rules()
+
+    def find_rules(self) -> list[Rule]:
+        """Return the rules that `token_selection` names."""
+        return [find_rule(name.strip()) for name in (self.token_selection or "").split(",") if name.strip()]
 
 
 def run_analyze(flags: list[str]) -> None:
@@ -89,7 +104,16 @@ def run_analyze(flags: list[str]) -> None:
         usage="trl-forking analyze --model_name_or_path MODEL --prompts FILE [flags]",
         description="A model answers prompts, and a page, plots and tables show its forks.",
         groups={"Model": ["model_name_or_path"], **ANSWER_GROUPS}
-        | {"Result": [*ANSWER_GROUPS["Result"], "top_alternatives", "min_count", "hes", "max_answers"]},
+        | {
+            "Result": [
+                *ANSWER_GROUPS["Result"],
+                "top_alternatives",
+                "min_count",
+                "hes",
+                "max_answers",
+                "token_selection",
+            ]
+        },
     )
     (args,) = parser.parse_args_and_config(flags)
     folder = Path(args.output_dir)
@@ -100,10 +124,52 @@ def run_analyze(flags: list[str]) -> None:
         print(f"Answers go to {folder}; after an interruption the same command goes on.")
         answer_prompts(model, tokenizer, rows, verifier, args, top_alternatives=args.top_alternatives, hes=args.hes)
         records = read_for_page(folder, args.max_answers)
+        plans = plan_rules(args, records, model)
     summary = summarize(records, args.top_entropy_quantile, choose_min_count(records, args.min_count))
     figures = draw_figures(records, summary)
     write_tables(folder, summary)
     write_figures(folder, figures)
     title = f"Forks of {Path(args.model_name_or_path).name}"
-    write_page(folder / "report.html", records, title, vars(args), summary, figures, args.max_answers)
-    print(f"{describe(summary)}\nPage: {folder / 'report.html'}")
+    parts: dict[str, Any] = {}
+    if plans:
+        records = mark_planned(records, plans[0])
+        parts = {"scores": plans[0].scores, "marked_by": f"the rule {plans[0].rule.name}"}
+        parts["tables"] = [tabulate_overlap(plans)] if len(plans) > 1 else []
+    write_page(folder / "report.html", records, title, vars(args), summary, figures, args.max_answers, **parts)
+    print("\n".join([describe(summary), *describe_plans(plans), f"Page: {folder / 'report.html'}"]))
+
+
+def plan_rules(args: AnalyzeArguments, records: list[ScoredAnswer], model: Any) -> list[PlannedTokens]:
+    """
+    Ask the rules of `token_selection` what they would train of the answers.
+
+    Example:
+    ```python
+    >>> plan_rules(AnalyzeArguments(prompts="countdown", model_name_or_path="countdown"), [], None)
+    []
+    ```
+    """
+    rules = args.find_rules()
+    is_scored_again = any(set(rule.needs) & {"sum_sq_probs", "is_top1"} for rule in rules)
+    costly = score_costly(model, records, args.temperature) if is_scored_again else None
+    return [plan_tokens(records, rule, args.top_entropy_quantile, costly) for rule in rules]
+
+
+def describe_plans(plans: list[PlannedTokens]) -> list[str]:
+    """
+    Say what rules would train, and what each two of them have in common.
+
+    Example:
+    ```python
+    >>> describe_plans([])
+    []
+    ```
+    """
+    num_tokens = sum(len(kept) for kept in plans[0].kept) if plans else 0
+    sentences = [
+        f"{plan.rule.name} would train {plan.count_kept():,} of {num_tokens:,} tokens: {plan.rule.selects}."
+        for plan in plans
+    ]
+    for name, other, num_kept, _, both, *_ in tabulate_overlap(plans)[2]:
+        sentences.append(f"{name} and {other} have {both:,} tokens in common, of {num_kept:,} of {name}.")
+    return sentences

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -129,8 +130,7 @@ class Selection:
         return cls(batch["counted"], batch["kept"], batch["num_kept"].item(), batch["batch_weight"], metrics, **parts)
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """
     When a batch is selected, and what is known of its tokens beside the entropies.
 
@@ -150,7 +150,7 @@ class Moment:
     step: int = 0
     max_steps: int = 0
     num_generations: int = 1
-    costly: dict[str, torch.Tensor] = field(default_factory=dict)
+    costly: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ function buildLegend() {
   const starts = ["0", ...data.bounds.map(String)];
   getElement("scale").append(...starts.map((start, level) => createElement("li", { class: `token shade-${level}` }, start)));
   getElement("trained-legend").hidden = trained.length === 0;
+  getElement("marked-by").textContent = data.marked_by;
 }
 
 // Facts, settings and tables.

@@ -9,7 +9,7 @@ function describeToken(index) {
     `${speak(getText(index))}: entropy ${entropies[index].toFixed(3)} nats`,
     `probability ${formatProbability(surprisals[index])}`,
     ranks[index] < numKept ? "kept" : "dropped",
-    ...(trained.length && trained[index] ? ["kept by the trainer"] : []),
+    ...(trained.length && trained[index] ? [`kept by ${data.marked_by}`] : []),
     ...(alternatives.length ? [`most probable: ${alternatives.join(", ")}`] : []),
   ].join("; ");
 }
@@ -27,7 +27,8 @@ function createFacts(index) {
     ["Rank", `${formatCount(rank)} of ${formatCount(numTokens)}`],
     ["Position", `${formatCount(index - answer.start + 1)} of ${formatCount(answer.length)}`],
   ];
-  if (answer.trained) facts.push(["Trainer", trained[index] ? "kept" : "dropped"]);
+  if (ruleScores.length) facts.push(["Score", ruleScores[index].toPrecision(4)]);
+  if (answer.trained) facts.push([data.marked_by === "the trainer" ? "Trainer" : "Rule", trained[index] ? "kept" : "dropped"]);
   return createElement("dl", {}, ...facts.flatMap(([name, value]) => createFact(name, value)));
 }
 

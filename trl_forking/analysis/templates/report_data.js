@@ -12,6 +12,7 @@ const topIds = decodeArray(data.tokens.top_ids, IdArray);
 const topSurprisals = decodeArray(data.tokens.top_surprisals, Uint16Array);
 const drawn = decodeArray(data.tokens.drawn, Uint8Array); // place of the drawn token among the alternatives
 const trained = decodeArray(data.tokens.trained, Uint8Array);
+const ruleScores = decodeArray(data.tokens.scores, Float32Array); // what a rule ranks the tokens by, or nothing
 
 const numTokens = entropies.length;
 const ranks = new Uint32Array(numTokens);

@@ -1,7 +1,7 @@
 """A rule with what is known of it, and the decorator that says what a user's own rule needs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .token_plan import TokenPlan
 from .token_stats import COSTLY_STATISTICS, TokenStats
@@ -11,8 +11,7 @@ RuleFunction = Callable[[TokenStats], TokenPlan]
 """A rule: it sees the statistics of the tokens and decides what is trained."""
 
 
-@dataclass(frozen=True)
-class Paper:
+class Paper(NamedTuple):
     """
     Where a rule comes from.
 
@@ -56,8 +55,7 @@ class Paper:
         return "\n".join([f"@misc{{{self.key},", *lines, "}"])
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     r"""
     A rule and what is known of it.
 

@@ -1,15 +1,14 @@
 """What a rule decides, how it is checked, and what becomes of it."""
 
 import math
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 
 from .token_stats import TokenStats
 
 
-@dataclass(frozen=True)
-class TokenPlan:
+class TokenPlan(NamedTuple):
     r"""
     What a rule decides about the tokens of this rank. One of `scores` and `keep` is needed.
 
@@ -54,8 +53,7 @@ class TokenPlan:
         return any(part is not None for part in parts)
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """
     A plan as it is carried out.
 
@@ -112,15 +110,8 @@ def find_fault(plan: object, mask: torch.Tensor) -> str | None:
         return f"a plan needs either scores or keep, but it has {found}"
     if plan.population is not None and plan.inclusion_probabilities is None:
         return "population goes with inclusion_probabilities, which are missing"
-    for part in fields(plan):
-        value = getattr(plan, part.name)
-        if (
-            part.name != "is_complement"
-            and value is not None
-            and (fault := _find_fault_of_part(part.name, value, mask))
-        ):
-            return fault
-    return None
+    parts = {name: value for name, value in plan._asdict().items() if name != "is_complement" and value is not None}
+    return next(filter(None, (_find_fault_of_part(name, value, mask) for name, value in parts.items())), None)
 
 
 _MASKS = ("keep", "population")
