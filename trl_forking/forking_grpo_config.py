@@ -263,11 +263,12 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
                 "10, or dynamic_sampling=False for one round."
             )
         self._check_token_limit()
-        if self.token_selection == "low_entropy" and not self.drops_tokens:
-            raise ValueError(
-                "token_selection='low_entropy' trains the tokens outside the top share, and with "
-                "top_entropy_quantile=1.0 there are none: set top_entropy_quantile below 1, such as 0.2."
-            )
+        for name in ("top_entropy_quantile", "top_entropy_quantile_end"):
+            if self.token_selection == "low_entropy" and not self.token_rule and getattr(self, name) == 1.0:
+                raise ValueError(
+                    "token_selection='low_entropy' trains the tokens outside the top share, and with "
+                    f"{name}=1.0 there are none: set {name} below 1, such as 0.2."
+                )
         if self.log_entropy and not self.log_completions:
             raise ValueError(
                 "log_entropy=True writes beside the logged completions, but log_completions is False: set "

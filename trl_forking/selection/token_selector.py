@@ -104,11 +104,6 @@ class Selection:
     epsilon_low: torch.Tensor | None = None
     epsilon_high: torch.Tensor | None = None
 
-    @property
-    def clips(self) -> bool:
-        """Whether tokens have clip ranges of their own."""
-        return self.epsilon_low is not None or self.epsilon_high is not None
-
     def write_to(self, batch: dict[str, Any]) -> None:
         """Add the selection to a batch, in tensors, so that it stays with its rows where TRL splits and stores them."""
         batch["counted"], batch["kept"] = self.counted, self.kept

@@ -30,10 +30,10 @@ def clip_by_token(trainer: Any, selection: Selection | None) -> Iterator[None]:
     >>> from types import SimpleNamespace
     >>> trainer = SimpleNamespace(epsilon_low=0.2, epsilon_high=0.28)
     >>> kept, ranges = torch.tensor([[True, True]]), torch.tensor([[0.2, 0.5]])
-    >>> selection = Selection(kept, kept, 2, torch.tensor(1.0), {}, epsilon_high=ranges)
+    >>> selection = Selection(kept, kept, 2, torch.tensor(1.0), {}, epsilon_low=ranges, epsilon_high=ranges)
     >>> with clip_by_token(trainer, selection):
-    ...     trainer.epsilon_low, trainer.epsilon_high
-    (0.2, tensor([[0.2000, 0.5000]]))
+    ...     trainer.epsilon_high
+    tensor([[0.2000, 0.5000]])
     >>> trainer.epsilon_high
     0.28
     ```
@@ -55,15 +55,16 @@ def set_clip_ranges(trainer: Any, selection: Selection) -> None:
     ```python
     >>> from types import SimpleNamespace
     >>> trainer, kept = SimpleNamespace(epsilon_low=0.2, epsilon_high=0.28), torch.tensor([[True]])
-    >>> set_clip_ranges(trainer, Selection(kept, kept, 1, torch.tensor(1.0), {}, epsilon_low=torch.tensor([[0.1]])))
-    >>> trainer.epsilon_low, trainer.epsilon_high
-    (tensor([[0.1000]]), 0.28)
+    >>> ranges = torch.tensor([[0.1]])
+    >>> set_clip_ranges(
+    ...     trainer, Selection(kept, kept, 1, torch.tensor(1.0), {}, epsilon_low=ranges, epsilon_high=ranges)
+    ... )
+    >>> trainer.epsilon_low
+    tensor([[0.1000]])
     ```
     """
-    if selection.epsilon_low is not None:
-        trainer.epsilon_low = selection.epsilon_low
-    if selection.epsilon_high is not None:
-        trainer.epsilon_high = selection.epsilon_high
+    if selection.epsilon_low is not None:  # a selection has both or neither
+        trainer.epsilon_low, trainer.epsilon_high = selection.epsilon_low, selection.epsilon_high
 
 
 def restrict_kl(

@@ -152,3 +152,10 @@ def test_a_plan_does_not_depend_on_the_rest_of_the_row(name):
     first = select(TOKENS, token_selection=name, top_entropy_quantile=0.4)
     other = build_tokens()
     assert torch.equal(select(other, token_selection=name, top_entropy_quantile=0.4).kept, first.kept)
+
+
+def test_one_clip_range_brings_the_other():
+    """TRL clamps between two numbers or two tensors, and not between one of each."""
+    selection = ask(lambda stats: TokenPlan(keep=stats.mask, epsilon_high=torch.full((6, 9), 0.5)))
+    assert selection.epsilon_low.unique().tolist() == pytest.approx([0.2])
+    assert selection.epsilon_high[selection.kept].unique().tolist() == [0.5]

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ...countdown import CountdownEvaluation, mark_forks
 from ...evaluation import compute_difference_interval
+from ...selection.rules import find_rule
 from ...writing.numbers import format_count, format_percent
 from .preparation import RESULTS_FILE, DemoRun
 
@@ -113,7 +114,10 @@ def print_start(console: Console, run: DemoRun) -> None:
         "low_entropy": "the lowest {} by entropy",
         "random": "{} at random",
     }
-    console.print(f"Kept tokens: {kept[selection].format(percent) if share < 1 else 'all (plain GRPO)'}")
+    rule = find_rule(selection)
+    chosen = kept[selection].format(percent) if selection in kept else f"{rule.selects} ({rule.name})"
+    is_plain = share >= 1 and rule.uses_share
+    console.print(f"Kept tokens: {'all (plain GRPO)' if is_plain else chosen}")
     if run.checkpoint:
         console.print(f"Resuming from {run.checkpoint}", soft_wrap=True)
 

@@ -54,7 +54,9 @@ def ask_rule(
         raise ValueError(f"The token rule {rule.name} cannot be used: {fault}.") from cause
     assert isinstance(plan, TokenPlan)
     choice = carry_out(plan, stats, all_tokens)
-    if stats.num_tokens and not stats.reduce(choice.kept.count_nonzero()):
+    # A budget can be empty where there are few tokens, such as the complement of one: training goes on with a warning.
+    has_budget = plan.scores is not None and plan.weights is None
+    if not has_budget and stats.num_tokens and not stats.reduce(choice.kept.count_nonzero()):
         raise ValueError(
             f"The token rule {rule.name} cannot be used: it keeps none of {stats.num_tokens} tokens, so that nothing would be "
             "trained."

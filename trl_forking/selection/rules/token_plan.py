@@ -187,8 +187,11 @@ def carry_out(plan: TokenPlan, stats: TokenStats, all_tokens: torch.Tensor) -> C
         population = all_tokens if population is None else population & all_tokens
     if weights is not None:
         weights = torch.where(kept, weights.float(), 0.0)
+    if plan.epsilon_low is None and plan.epsilon_high is None:
+        return Choice(kept, weights, population)
+    # Both, also if the rule has only one: TRL clamps between two numbers or between two tensors.
     low, high = (
-        None if part is None else torch.where(kept, part.float(), default)
+        torch.where(kept, default if part is None else part.float(), default)
         for part, default in ((plan.epsilon_low, stats.epsilon_low), (plan.epsilon_high, stats.epsilon_high))
     )
     return Choice(kept, weights, population, low, high)
