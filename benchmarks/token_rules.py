@@ -1,6 +1,6 @@
 """What the token rules cost: a whole step of each beside `high_entropy`, and an update of `random_prefix` beside plain GRPO.
 
-All trainers take turns in one process, on the same made-up answers. Seconds are CPU time, which other processes on the machine
+One trainer takes all rules in turn, on the same made-up answers. Seconds are CPU time, which other processes on the machine
 move least, and medians over the rounds. Memory is what the forward passes save for the backward passes, the largest
 micro-batch of an update. What the prefix predicts is its share of the columns of prompts and answers.
 
@@ -18,6 +18,7 @@ import torch
 from update_step import Case, build_model, build_trainer
 
 from trl_forking.selection.rules import RULES
+from trl_forking.update.scoring import HEAD_OUTPUTS
 from trl_forking.writing.markdown import format_table
 
 
@@ -96,11 +97,15 @@ def main() -> None:
     parser.add_argument("--num_answers", type=int, default=16)
     args = parser.parse_args()
     case = Case(num_answers=args.num_answers, micro_batch=4, completion_length=args.completion_length)
-    model, figures = build_model(case, scale_down=True), defaultdict(list)
-    # The model is shared: the trainer with the most statistics comes last, so that every pass of it has the same head.
-    for number in range(args.rounds + 1):
-        for name in [PLAIN, f"{PREFIX}, 0.5", *RULES]:
-            figures[name].append(run_step(build(name, case, model, number), case))
+    figures = defaultdict(list)
+    trainer = build_trainer("forking", case, build_model(case, scale_down=True))
+    # A rule that needs more of TRL's head keeps it for the rest of the run, so these come after all others.
+    costly = [name for name, rule in RULES.items() if set(rule.needs) & set(HEAD_OUTPUTS)]
+    for names in ([PLAIN, f"{PREFIX}, 0.5", *(name for name in RULES if name not in costly)], costly):
+        for number in range(args.rounds + 1):
+            for name in names:
+                choose_rule(trainer, name, number)
+                figures[name].append(run_step(trainer, case))
     middle = {
         name: {key: statistics.median(step[key] for step in steps[1:]) for key in steps[0]}
         for name, steps in figures.items()
@@ -124,16 +129,13 @@ def main() -> None:
     print(format_table(header, rows, float_format=".3f"))
 
 
-def build(name: str, case: Case, model: Any, number: int) -> Any:
-    """Build a trainer of one rule, on the head of TRL alone: what an earlier trainer added to the model goes first."""
-    model.__dict__.pop("forward", None)
+def choose_rule(trainer: Any, name: str, number: int) -> None:
+    """Let the trainer take another rule, as a callback can in a run, and other draws in every round."""
     rule, _, share = name.partition(", ")
-    trainer = build_trainer("forking", case, model)
     trainer.args.top_entropy_quantile = 1.0 if name == PLAIN else float(share or 0.2)
     trainer.args.token_selection = "high_entropy" if name == PLAIN else rule
     trainer.take_settings()
-    trainer.state.global_step = number  # other draws in every round
-    return trainer
+    trainer.state.global_step = number
 
 
 if __name__ == "__main__":

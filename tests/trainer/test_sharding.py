@@ -18,6 +18,8 @@ SETTINGS = [
     {"selection_scope": "sequence", "loss_type": "grpo"},
     {"num_iterations": 2, "learning_rate": 0.1},
     {"lora": True},
+    {"token_selection": "gradient_norm"},
+    {"token_selection": "entropy_weights", "num_iterations": 2, "learning_rate": 0.1},
     {"long_tailed": True, "first_rank_has_zero_variance": True, "loss_type": "grpo"},
     {"long_tailed": True, "top_entropy_quantile": 1.0, "loss_type": "dr_grpo"},
 ]

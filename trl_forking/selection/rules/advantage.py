@@ -18,6 +18,7 @@ def gradient_norm(stats: TokenStats) -> TokenPlan:
 
     Example:
     ```python
+    >>> import torch
     >>> costly = {"log_prob": torch.tensor([[0.5, 1.0]]).log(), "sum_sq_probs": torch.tensor([[0.5, 1.0]])}
     >>> stats = TokenStats(torch.ones(1, 2).bool(), torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1, 2).long(), costly=costly)
     >>> gradient_norm(stats).scores  # the second token is certain
@@ -39,6 +40,7 @@ def advantage_entropy(stats: TokenStats) -> TokenPlan:
 
     Example:
     ```python
+    >>> import torch
     >>> advantage = torch.tensor([[-2.0, -2.0], [0.5, 0.5]])
     >>> entropy = torch.tensor([[0.5, 0.1], [1.0, 0.0]])
     >>> stats = TokenStats(torch.ones(2, 2).bool(), entropy, advantage, torch.tensor([[0, 0], [1, 1]]))

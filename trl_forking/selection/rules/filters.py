@@ -22,6 +22,7 @@ def covariance(stats: TokenStats, ratio: float = 2e-4, lowest: float = 1.0, high
 
     Example:
     ```python
+    >>> import torch
     >>> advantage, costly = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), {"log_prob": torch.tensor([[0.0, -4.0], [-4.0, 0.0]])}
     >>> stats = TokenStats(
     ...     torch.ones(2, 2).bool(), torch.zeros(2, 2), advantage, torch.tensor([[0, 0], [1, 1]]), costly=costly
@@ -59,6 +60,7 @@ def surprisal_band(stats: TokenStats, lowest: float = 0.1, highest: float = 3.0)
 
     Example:
     ```python
+    >>> import torch
     >>> entropy, costly = torch.tensor([[1.0, 1.0, 1.0]]), {"log_prob": torch.tensor([[-0.01, -1.0, -5.0]])}
     >>> stats = TokenStats(torch.ones(1, 3).bool(), entropy, torch.ones(1, 3), torch.zeros(1, 3).long(), costly=costly)
     >>> surprisal_band(stats).keep
@@ -86,6 +88,7 @@ def rare_token_veto(stats: TokenStats, probability: float = 0.01, quantile: floa
 
     Example:
     ```python
+    >>> import torch
     >>> entropy, costly = torch.tensor([[0.001, 1.0, 1.0]]), {"log_prob": torch.tensor([[-7.0, -7.0, -0.1]])}
     >>> stats = TokenStats(torch.ones(1, 3).bool(), entropy, torch.ones(1, 3), torch.zeros(1, 3).long(), costly=costly)
     >>> rare_token_veto(stats, quantile=0.5).keep
