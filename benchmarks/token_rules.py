@@ -95,13 +95,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--completion_length", type=int, default=256)
     parser.add_argument("--num_answers", type=int, default=16)
+    parser.add_argument("--rules", nargs="*", default=list(RULES), help="rules beside high_entropy and random_prefix")
     args = parser.parse_args()
+    chosen = [name for name in RULES if name in ("high_entropy", *args.rules)]
     case = Case(num_answers=args.num_answers, micro_batch=4, completion_length=args.completion_length)
     figures = defaultdict(list)
     trainer = build_trainer("forking", case, build_model(case, scale_down=True))
     # A rule that needs more of TRL's head keeps it for the rest of the run, so these come after all others.
-    costly = [name for name, rule in RULES.items() if set(rule.needs) & set(HEAD_OUTPUTS)]
-    for names in ([PLAIN, f"{PREFIX}, 0.5", *(name for name in RULES if name not in costly)], costly):
+    costly = [name for name in chosen if set(RULES[name].needs) & set(HEAD_OUTPUTS)]
+    for names in ([PLAIN, f"{PREFIX}, 0.5", *(name for name in chosen if name not in costly)], costly):
         for number in range(args.rounds + 1):
             for name in names:
                 choose_rule(trainer, name, number)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.token_batches import build_tokens, list_places, select
-from trl_forking.selection.rules import RULES, TokenPlan, find_rule, token_rule
+from trl_forking.selection.rules import RULES, TokenPlan, TokenStats, ask_rule, find_rule, token_rule
 
 
 TOKENS = build_tokens()
@@ -159,3 +159,18 @@ def test_one_clip_range_brings_the_other():
     selection = ask(lambda stats: TokenPlan(keep=stats.mask, epsilon_high=torch.full((6, 9), 0.5)))
     assert selection.epsilon_low.unique().tolist() == pytest.approx([0.2])
     assert selection.epsilon_high[selection.kept].unique().tolist() == [0.5]
+
+
+def test_a_fault_in_another_process_ends_this_one_too():
+    """What the other process adds to a sum says that it has found a fault."""
+    mask = torch.ones(1, 2).bool()
+    stats = TokenStats(mask, torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1, 2).long(), reduce=lambda sum: sum + 1)
+    with pytest.raises(ValueError, match="^The token rule high_entropy cannot be used: it failed in another process"):
+        ask_rule(RULES["high_entropy"], stats, mask)
+
+
+def test_a_budget_can_be_empty():
+    """As always: the complement of the top share of a single token is nothing, and training goes on with a warning."""
+    mask = torch.tensor([[True, False]])
+    stats = TokenStats(mask, torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1, 2).long(), share=0.9)
+    assert not ask_rule(RULES["low_entropy"], stats, mask).kept.any()
