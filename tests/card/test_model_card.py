@@ -68,7 +68,7 @@ def test_card_names_what_was_trained(tmp_path, settings, expected):
     trainer.create_model_card("tiny")  # before the first step
     text = read_text(tmp_path)
     assert expected in text
-    has_forking_tokens = settings.keys() == {"selection_scope"}
+    has_forking_tokens = settings.keys() in ({"selection_scope"}, {"top_entropy_quantile_end"})
     assert (read_record(tmp_path)["kept_tokens"] is not None) == has_forking_tokens
     assert "kept most often" not in text and "training.png" not in text
 

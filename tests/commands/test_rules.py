@@ -1,6 +1,7 @@
 """`trl-forking rules` lists every rule, and the example of a user's own rule runs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,9 @@ def test_the_page_has_every_rule():
 def test_a_rule_of_ones_own_in_25_lines(tmp_path):
     script = ROOT / "examples" / "own_token_rule.py"
     assert len(script.read_text().splitlines()) <= 25
-    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert "forking/kept_fraction" in done.stdout and "'train_runtime'" in done.stdout
     card = (tmp_path / "README.md").read_text()

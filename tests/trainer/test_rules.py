@@ -222,7 +222,7 @@ def test_a_rule_sees_the_statistics_of_a_softmax(tmp_path, scope, sampled):
         found = getattr(stats, name)[order][:, : expected.size(1)]
         torch.testing.assert_close(found[mask].double(), expected[:, :width][mask], atol=5e-5, rtol=0)
     mask = stats.mask[order][:, : drawn.size(1)]
-    assert torch.equal(stats.is_top1[order][:, : drawn.size(1)][mask].bool(), (drawn >= log_probs.amax(2))[mask])
+    assert torch.equal(stats.is_top1[order][:, : drawn.size(1)][mask], (drawn >= log_probs.amax(2))[mask])
 
 
 # Settings around rules ---------------------------------------------------------------------------------------------------

@@ -278,7 +278,11 @@ class TokenSelector:
             step=moment.step,
             max_steps=moment.max_steps,
             seed=seed,
-            costly={name: value.detach() for name, value in moment.costly.items()},
+            # What was noted while sampling has numbers throughout.
+            costly={
+                name: value.detach().bool() if name == "is_top1" else value.detach()
+                for name, value in moment.costly.items()
+            },
             reduce=self.reduce,
         )
 
