@@ -190,7 +190,7 @@ def test_costly_statistics_are_computed_only_for_a_rule_that_names_them(tmp_path
     assert build_trainer(tmp_path, token_selection="gradient_norm")._head_outputs == ("log_sum_sq_probs",)
 
 
-@pytest.mark.parametrize(("scope", "sampled"), itertools.product(["batch", "micro_batch"], [True, False]))
+@pytest.mark.parametrize(("scope", "sampled"), [*itertools.product(["batch", "micro_batch"], [True, False])])
 def test_a_rule_sees_the_statistics_of_a_softmax(tmp_path, scope, sampled):
     """From generation, from a scoring pass and from the loss pass: the log-probabilities, and all that is computed of them."""
     seen = []
