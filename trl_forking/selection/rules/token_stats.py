@@ -17,7 +17,7 @@ _MEAN_GRID = 2.0**-26
 _SALT = 2**40  # far from the seeds of other steps
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TokenStats:
     r"""
     Statistics of the tokens of this rank, under the policy that wrote the answers. No gradient goes through them.
