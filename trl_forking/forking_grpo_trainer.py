@@ -138,6 +138,7 @@ class ForkingGRPOTrainer(
         make_bias_finite(self.model)
         keep_4_bit_weights(self.model)
         check_scores(self)
+        self.check_fork_path()
         self.add_callback(CompletionsWriter(self))
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
         self.selector = TokenSelector(self.rollout_settings, self._reduce)
@@ -149,8 +150,11 @@ class ForkingGRPOTrainer(
         """Choose which tokens are kept and computed, by the settings of the rollout under way."""
         super().apply_settings()
         settings = self.selector.settings = self.rollout_settings
-        obstacle = find_obstacle(settings, self.model, self.aux_loss_enabled)
-        wants_sparse = settings.sparse_update and settings.drops_tokens
+        sends_through_forks = (
+            settings.gradient_path == "forks"
+        )  # all tokens are known to be kept or not before its pass
+        obstacle = None if sends_through_forks else find_obstacle(settings, self.model, self.aux_loss_enabled)
+        wants_sparse = settings.sparse_update and (settings.drops_tokens or sends_through_forks)
         self._is_sparse = wants_sparse and obstacle is None
         self.leaves_out_padding = settings.sparse_update and find_prompt_learning(self.model) is None
         if wants_sparse and obstacle is not None:
@@ -224,7 +228,7 @@ class ForkingGRPOTrainer(
             # The counted tokens are all that has to be known, unless all tokens are shown.
             shows_all = bool(self.rollout_settings.log_entropy or callbacks)
             only = self.selector.find_counted(batch) if self._is_sparse and not shows_all else None
-            entropies = self.score_rollout(batch, only)
+            entropies = self.score_and_keep_states(batch, only)
         batch["entropies"] = entropies
         if not self._selects_later:
             self._select(batch, round_entropies(entropies)).write_to(batch)
@@ -261,8 +265,14 @@ class ForkingGRPOTrainer(
         mask, inputs = get_loss_mask(inputs), dict(inputs)  # a copy: TRL reuses the buffered one
         scores: list[torch.Tensor] = []
         selection = Selection.read_from(inputs)
+        if self.takes_forks and self._selects_later:
+            inputs["entropies"] = self.score_and_keep_states(inputs)
+            selection = self._select(inputs, inputs["entropies"])
+        only = None if not self._is_sparse else mask if selection is None else selection.kept
         if selection is not None:
             inputs.update(self.selector.weigh(inputs, selection, scores_dropped=not self._is_sparse))
+        elif only is not None and "old_per_token_logps" in inputs:  # as `weigh` does, where nothing is dropped
+            inputs["old_per_token_logps"] = inputs["old_per_token_logps"].masked_fill(~only, 0.0)
 
         def receive(per_token_logps: torch.Tensor, entropies: torch.Tensor) -> None:
             nonlocal selection
@@ -271,12 +281,12 @@ class ForkingGRPOTrainer(
                 selection = self._select(inputs, entropies)
                 inputs.update(self.selector.weigh(inputs, selection))
 
-        only = selection.kept if selection is not None and self._is_sparse else None
-        with self.request_scores(ScoringRequest(only=only, receive=receive)):
+        kind = None if only is None or not self.takes_forks else self.find_fork_pass(inputs, only)
+        with self.request_scores(ScoringRequest(only=only, receive=receive, kind=kind)):
             loss = super()._compute_loss(model, inputs)
         facts = MicroBatchFacts.read_from(inputs)  # an evaluation has none
         per_token_logps, entropies = scores
-        entropies = inputs["entropies"] if self._is_sparse else entropies
+        entropies = inputs.get("entropies", entropies) if self._is_sparse else entropies
         self._log_loss(inputs, cast(Selection, selection), per_token_logps, entropies, mask, facts)
         return loss if facts is None else loss * facts.loss_scale
 

@@ -49,4 +49,12 @@ ARMS = {
     "top_20_1e-4": Arm("top 20 %, learning rate 1e-4", 3, {"learning_rate": 1e-4}),
     "top_20_6e-4": Arm("top 20 %, learning rate 6e-4", 3, {"learning_rate": 6e-4}),
     # D: every selection that comes later. Five seeds each.
+    # E: the gradient of the top 20 % through forks alone.
+    "forks": Arm("top 20 %, gradient through forks", 10, {"gradient_path": "forks"}),
+    "forks_window_1": Arm(
+        "top 20 %, gradient through forks, window 1", 10, {"gradient_path": "forks", "gradient_path_window": 1}
+    ),
+    "forks_window_4": Arm(
+        "top 20 %, gradient through forks, window 4", 10, {"gradient_path": "forks", "gradient_path_window": 4}
+    ),
 }
