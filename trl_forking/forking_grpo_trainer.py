@@ -232,6 +232,7 @@ class ForkingGRPOTrainer(
         batch["entropies"] = entropies
         if not self._selects_later:
             self._select(batch, round_entropies(entropies)).write_to(batch)
+            self.forget_states(batch, batch["kept"])
         if self.rollout_settings.log_entropy:
             self._log_entropies(batch)
         for callback in callbacks:

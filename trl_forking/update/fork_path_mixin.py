@@ -36,7 +36,7 @@ def find_fork_obstacle(model: torch.nn.Module, aux_loss_enabled: bool) -> str | 
     True
     >>> mamba = MambaForCausalLM(MambaConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1))
     >>> find_fork_obstacle(mamba, aux_loss_enabled=False)
-    'MambaForCausalLM has layers that carry a state from token to token (MambaMixer), not keys and values'
+    'MambaForCausalLM has layers other than attention with keys and values (MambaMixer)'
     ```
     """
     causal_model = get_causal_model(model)
@@ -49,7 +49,7 @@ def find_fork_obstacle(model: torch.nn.Module, aux_loss_enabled: bool) -> str | 
     }
     if other or stateful:
         kinds = ", ".join(other or sorted(stateful))
-        return f"{name} has layers that carry a state from token to token ({kinds}), not keys and values"
+        return f"{name} has layers other than attention with keys and values ({kinds})"
     if aux_loss_enabled:
         return "the router loss of a mixture of experts is taken over all tokens"
     attention = config._attn_implementation
@@ -114,6 +114,10 @@ class ForkPathMixin(ScoringMixin):
         first, end = find_spans(attention_mask, (batch["completion_mask"] if only is None else only).bool())
         self._states_store.begin(self.state.global_step, int((end - first).sum()))
         return self.score_rollout(batch, only, RecordingPass(self._states_store.add, batch["row_ids"]))
+
+    def forget_states(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
+        """Let go of the keys and values of answers without a kept token; `kept` is `(B, T)`, of the whole rollout."""
+        self._states_store.keep_only(batch["row_ids"][kept.any(1)].tolist())
 
     def _keeps_states(self) -> bool:
         """Return whether all processes have keys and values of the rollout, the same on all of them."""

@@ -183,6 +183,10 @@ class StatesStore:
             self._rows[row] = _RowStates(first[index], keys, values)
         self._num_columns_left -= sum(lengths)
 
+    def keep_only(self, rows: Sequence[int]) -> None:
+        """Forget all other rows."""
+        self._rows = {row: self._rows[row] for row in rows if row in self._rows}
+
     def clear(self) -> None:
         """Forget what there is, and take nothing until the next rollout."""
         self._rows, self._step = {}, None
