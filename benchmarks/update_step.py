@@ -255,7 +255,14 @@ FORK_CASES = (
 )
 FORK_COLUMNS = [
     *("tokens", "window", "checkpointing", "TRL's mask", "full path", "scoring", "fork path", "with its pass"),
-    *("times faster, keys at hand", "pass counted", "scoring counted", "memory, full path", "keys at hand", "keys anew"),
+    *(
+        "times faster, keys at hand",
+        "pass counted",
+        "scoring counted",
+        "memory, full path",
+        "keys at hand",
+        "keys anew",
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointImpl, checkpoint_wrapper
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
@@ -154,6 +155,15 @@ def test_gradient_checkpointing(reentrant, monkeypatch):
         _, gradient = compute(model, inputs, weights)
     assert relative_error(gradient, expected) < 1e-10
     assert all(layer.gradient_checkpointing for layer in model.model.layers)
+
+
+def test_layers_that_fsdp_wraps_to_checkpoint_their_activations():
+    model, (inputs, scored, weights) = build("llama").train(), make_inputs()
+    _, expected = compute_through_forks(model, inputs, scored, weights)
+    for number, layer in enumerate(model.model.layers):
+        model.model.layers[number] = checkpoint_wrapper(layer, checkpoint_impl=CheckpointImpl.NO_REENTRANT)
+    _, gradient = compute_through_forks(model, inputs, scored, weights)
+    assert relative_error(gradient, expected) < 1e-10
 
 
 def test_masks_and_hooks_are_as_before_after_an_error():

@@ -65,7 +65,9 @@ def test_masks_are_made_by_functions_that_can_be_replaced_for_a_while():
     assert all(not args and names <= set(kwargs) for args, kwargs in seen), (
         f"Transformers no longer passes {sorted(names)} to the function that makes a mask, by keyword: {seen}."
     )
-    sees = seen[0][1]["mask_function"](torch.tensor(0), torch.tensor(0), torch.tensor([[2]]), torch.tensor([[1, 2, 3]]))
+    sees = seen[0][1]["mask_function"](
+        torch.tensor(0), torch.tensor(0), torch.tensor([[2]]), torch.tensor([[1, 2, 3]])
+    )
     assert sees.tolist() == [[True, True, False]], (
         "A mask_function of Transformers no longer says by the numbers of row, head, query and key what a query sees."
     )

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 from transformers import masking_utils
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -57,6 +58,10 @@ class _RecordedPositions(ScoredPositions):
         live = scored.any(1).nonzero().squeeze(1)
         self.recording = Recording(ForkStates(), live + begin, first[live], (end - first)[live])
         kwargs["past_key_values"] = self.recording.states
+        mask = kwargs["attention_mask"]
+        if bool((mask.cummin(1).values == mask).all()):
+            # No token sees what lies behind its row. With nothing else to mask, attention needs no mask of all pairs.
+            kwargs["attention_mask"] = torch.ones_like(mask)
         if not self.has_scores:
             nothing = self.gathered[0].new_empty(0)
             self.gathered = self.places = (nothing, nothing)
@@ -279,7 +284,8 @@ def _checkpoint_with_cache(model: torch.nn.Module, positions: _ForkPositions) ->
         if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
     ]
     name, value = ("_can_checkpoint_with_cache", True) if CAN_KEEP_CACHE else ("gradient_checkpointing", False)
-    positions.stays = bool(layers)
+    # FSDP can wrap layers, to the same end.
+    positions.stays = bool(layers) or any(isinstance(module, CheckpointWrapper) for module in model.modules())
     own = [(layer, vars(layer).get(name)) for layer in layers]
     for layer in layers:
         setattr(layer, name, value)

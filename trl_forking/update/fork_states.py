@@ -65,7 +65,7 @@ class ForkStates(Cache):
         """
         self._slots = is_real.nonzero(as_tuple=True)
         self._places = (self._slots[0], columns[is_real])
-        self._num_columns, self._stays = num_columns, stays
+        self._num_columns, self._stays, self._has_constants = num_columns, stays, bool(self.keys)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -74,7 +74,7 @@ class ForkStates(Cache):
         if self._num_columns is None:
             self.keys[layer_idx], self.values[layer_idx] = key_states.detach(), value_states.detach()
             return key_states, value_states
-        if layer_idx not in self.keys:  # one token in place of a batch without kept ones: it sees itself
+        if not self._has_constants:  # one token in place of a batch without kept ones: it sees itself
             return key_states, value_states
         keys, values = self.keys[layer_idx], self.values[layer_idx]
         if not self._stays:
