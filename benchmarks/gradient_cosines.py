@@ -81,11 +81,17 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--windows", type=int, nargs="*", default=[0, 1, 4])
     parser.add_argument("--learning-rate", type=float, default=1e-5)
+    parser.add_argument("--answers", type=int, help="answers of a rollout, which are one micro-batch")
+    parser.add_argument("--tokens", type=int, help="longest answer")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.utils.logging.set_verbosity_error()
     settings = {"learning_rate": arguments.learning_rate}
+    if arguments.answers:
+        settings |= {"per_device_train_batch_size": arguments.answers, "gradient_accumulation_steps": 1}
+    if arguments.tokens:
+        settings |= {"max_completion_length": arguments.tokens}
     trainer = build_trainer(arguments.task, True, arguments.steps, torch.float32, **settings)
     assert isinstance(trainer, ForkPathMixin)
     callback = CompareBefore(arguments.every, arguments.windows)

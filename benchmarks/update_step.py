@@ -21,8 +21,9 @@ import json
 import platform
 import statistics
 import tempfile
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from trl_forking.writing.markdown import format_table
 
 NUM_GENERATIONS = 4
 PROMPT_LENGTH = 16
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def build_model(case: Case, scale_down: bool) -> Any:
         )
     with torch.no_grad():  # larger logits, so that entropies differ
         model.get_output_embeddings().weight.mul_(4.0)
+    if case.gradient_checkpointing:  # Transformers turns it on in `train`, which is not called here
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return get_peft_model(model, LoraConfig(r=16, target_modules="all-linear")) if case.lora else model
 
 
@@ -125,6 +129,7 @@ def build_trainer(kind: str, case: Case, model: Any) -> Any:
             use_cpu=not torch.cuda.is_available(),
             bf16=torch.cuda.is_available(),
             gradient_checkpointing=case.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
@@ -143,20 +148,20 @@ def build_trainer(kind: str, case: Case, model: Any) -> Any:
 class ScoringClock:
     """Adds up the seconds of the scoring passes of a trainer."""
 
-    def __init__(self, trainer: Any):
-        self.seconds, self._score = 0.0, trainer.score_rollout
+    def __init__(self, trainer: Any, clock: Clock):
+        self.seconds, self._score, self._clock = 0.0, trainer.score_rollout, clock
         trainer.score_rollout = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        start = synchronize()
+        start = self._clock()
         entropies = self._score(*args, **kwargs)
-        self.seconds += synchronize() - start
+        self.seconds += self._clock() - start
         return entropies
 
 
-def run_update(trainer: Any, case: Case) -> dict[str, float]:
+def run_update(trainer: Any, case: Case, read_clock: Clock = synchronize) -> dict[str, float]:
     """Make one rollout batch and update on it. Return seconds of scoring pass and update, and the peak memory in bytes."""
-    clock = ScoringClock(trainer) if isinstance(trainer, ForkingGRPOTrainer) else None
+    clock = ScoringClock(trainer, read_clock) if isinstance(trainer, ForkingGRPOTrainer) else None
     trainer.model.train()
     for parameter in trainer.model.parameters():  # the memory of the gradient is no part of the peak
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
@@ -165,12 +170,12 @@ def run_update(trainer: Any, case: Case) -> dict[str, float]:
     first = trainer._prepare_inputs(rows)  # scores the batch, splits it and returns the first micro-batch
     kept_bytes = count_kept_bytes(trainer)
     with PeakMemory() as memory:
-        start = synchronize()
+        start = read_clock()
         for step in range(trainer.args.gradient_accumulation_steps):
             trainer._step = step
             inputs = first if step == 0 else trainer._prepare_inputs(rows)
             trainer.accelerator.backward(trainer.compute_loss(trainer.model, inputs))
-        seconds = synchronize() - start
+        seconds = read_clock() - start
     if clock:
         trainer.score_rollout = clock._score
     return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": memory.bytes + kept_bytes}
@@ -204,7 +209,9 @@ KINDS = ("TRL, no mask", "TRL's mask", "forking")
 AT_HAND, ANEW = FORK_KINDS = ("fork path, keys at hand", "fork path, keys anew")
 
 
-def measure(case: Case, repeats: int, scale_down: bool, kinds: Sequence[str] = KINDS) -> dict[str, dict[str, float]]:
+def measure(
+    case: Case, repeats: int, scale_down: bool, kinds: Sequence[str] = KINDS, read_clock: Clock = synchronize
+) -> dict[str, dict[str, float]]:
     model = build_model(case, scale_down)
     causal_model = model.get_base_model() if case.lora else model
     plain_forward = causal_model.forward
@@ -216,7 +223,7 @@ def measure(case: Case, repeats: int, scale_down: bool, kinds: Sequence[str] = K
     for repeat in range(repeats + 1):
         for kind, (trainer, forward) in trainers.items():
             causal_model.forward = forward
-            record = run_update(trainer, case)
+            record = run_update(trainer, case, read_clock)
             if repeat:  # the first round is a warm-up
                 records[kind].append(record)
     keys = ("scoring", "update", "peak_bytes")
@@ -247,11 +254,11 @@ CASES = (
 
 # At least 1,024 tokens are what the fork path is for. A window, half of the tokens, and checkpointing show what it depends on.
 FORK_CASES = (
-    [build_even(completion_length=length, num_answers=8) for length in (512, 1024, 2048)]
+    [build_even(completion_length=length, num_answers=8) for length in (512, 1024)]
+    + [build_even(completion_length=length, num_answers=4) for length in (2048, 4096)]
     + [build_even(completion_length=1024, num_answers=8, gradient_path_window=window) for window in (1, 4)]
     + [build_even(completion_length=1024, num_answers=8, gradient_checkpointing=True)]
-    + [build_even(completion_length=4096, num_answers=4)]
-    + [build_even(completion_length=length, num_answers=2, micro_batch=1) for length in (8192, 16_384)]
+    + [build_even(completion_length=length, num_answers=4, micro_batch=1) for length in (8192, 16_384)]
 )
 FORK_COLUMNS = [
     *("tokens", "window", "checkpointing", "TRL's mask", "full path", "scoring", "fork path", "with its pass"),
@@ -332,6 +339,9 @@ def main() -> None:
     parser.add_argument("--cases", type=int, nargs="*", help="numbers of the cases to run (all)")
     parser.add_argument("--forks", action="store_true", help="time the fork path, on other cases")
     parser.add_argument("--full-size", action="store_true", help="use full-size shapes in bfloat16 (needs a GPU)")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="time by the processor, on a CPU that others use too"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
@@ -343,10 +353,11 @@ def main() -> None:
     cases, kinds, build, columns = CASES, KINDS, build_row, COLUMNS
     if arguments.forks:
         cases, kinds, build, columns = FORK_CASES, (*KINDS[1:], *FORK_KINDS), build_fork_row, FORK_COLUMNS
+    read_clock = time.process_time if arguments.processor_time else synchronize
     results, rows = [], []
     for number in arguments.cases if arguments.cases is not None else range(len(cases)):
         case = cases[number]
-        result = measure(case, arguments.repeats, not arguments.full_size, kinds)
+        result = measure(case, arguments.repeats, not arguments.full_size, kinds, read_clock)
         results.append({"case": asdict(case), "result": result})
         rows.append(build(case, result))
         print(", ".join(rows[-1]), flush=True)
