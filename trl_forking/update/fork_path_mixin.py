@@ -36,7 +36,7 @@ def find_fork_obstacle(model: torch.nn.Module, aux_loss_enabled: bool) -> str | 
     True
     >>> mamba = MambaForCausalLM(MambaConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1))
     >>> find_fork_obstacle(mamba, aux_loss_enabled=False)
-    'MambaForCausalLM has layers other than attention with keys and values (MambaMixer)'
+    'MambaForCausalLM has layers other than attention with keys and values (...)'
     ```
     """
     causal_model = get_causal_model(model)
