@@ -95,10 +95,9 @@ class ForkStates(Cache):
         """Return the column of the first position of the pass; the mask gives each its own column."""
         return 0
 
-    def get_mask_sizes(self, query_length: Any, *args: Any, **kwargs: Any) -> tuple[int, int]:
-        """Return the number of columns, and the first of them; Transformers 4 passes the positions, not their number."""
-        num_queries = len(query_length) if isinstance(query_length, torch.Tensor) else query_length
-        return self._num_columns or num_queries, 0
+    def get_mask_sizes(self, query_length: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        """Return the number of columns, and the first of them."""
+        return self._num_columns or query_length, 0
 
 
 @dataclass(frozen=True)
