@@ -1,5 +1,8 @@
 """Clocks and memory for the benchmarks, on a CPU and on a GPU."""
 
+import contextlib
+import ctypes
+import gc
 import statistics
 import threading
 import time
@@ -15,6 +18,13 @@ def synchronize() -> float:
     return time.perf_counter()
 
 
+def return_freed_memory() -> None:
+    """Return freed memory to the system where the C library can, so that resident memory is memory in use."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 class PeakMemory:
     """The peak memory of a block beyond what was in use before: allocated memory on a GPU, else resident memory."""
 
@@ -23,6 +33,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self.base = torch.cuda.memory_allocated()
             return self
+        return_freed_memory()
         self.process, self.running = psutil.Process(), True
         self.base = self.peak = self.process.memory_info().rss
         self.thread = threading.Thread(target=self._sample)

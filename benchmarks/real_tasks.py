@@ -68,14 +68,13 @@ def build_trainer(task: str, is_forking: bool, max_steps: int, dtype: torch.dtyp
     sizes = {"per_device_train_batch_size": 128, "max_completion_length": MAX_COMPLETION_LENGTH}
     if task == "smollm2":
         sizes = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "max_completion_length": 96}
-    sizes |= settings
+    sizes |= {"learning_rate": 1e-6} | settings  # both trainers keep on writing answers of the same length
     num_prompts = sizes["per_device_train_batch_size"] * sizes.get("gradient_accumulation_steps", 1) // 8
     args = config_class(
         tempfile.mkdtemp(),
         max_steps=max_steps,
         num_generations=8,
         top_entropy_quantile=0.2,
-        learning_rate=1e-6,  # both trainers keep on writing answers of the same length
         lr_scheduler_type="constant",
         loss_type="dapo",
         epsilon_high=0.28,

@@ -8,6 +8,12 @@ by the same factor, and on a GPU they have full size, in bfloat16. The scoring p
 separately.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/update_step.py --json update_step.json
+
+With `--forks` it times the fork path (`gradient_path="forks"`) in the same way, with keys and values at hand from the scoring pass, and with
+a pass for them in the update, as where the entropies were taken while sampling. How far its gradient is from the exact one on a real model
+is another script's matter: `benchmarks/gradient_cosines.py`.
+
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/update_step.py --forks --json fork_path.json
 """
 
 import argparse
@@ -15,7 +21,9 @@ import json
 import platform
 import statistics
 import tempfile
+import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +48,7 @@ from trl_forking.writing.markdown import format_table
 
 NUM_GENERATIONS = 4
 PROMPT_LENGTH = 16
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Case:
     micro_batch: int = 8
     gradient_checkpointing: bool = False
     lora: bool = False
+    gradient_path_window: int = 0
 
 
 class FixedAnswers:
@@ -92,15 +102,18 @@ def build_model(case: Case, scale_down: bool) -> Any:
         )
     with torch.no_grad():  # larger logits, so that entropies differ
         model.get_output_embeddings().weight.mul_(4.0)
+    if case.gradient_checkpointing:  # Transformers turns it on in `train`, which is not called here
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return get_peft_model(model, LoraConfig(r=16, target_modules="all-linear")) if case.lora else model
 
 
 def build_trainer(kind: str, case: Case, model: Any) -> Any:
     answers = FixedAnswers(case, model.config.vocab_size)
     settings: dict[str, Any] = {"top_entropy_quantile": 1.0 if kind == "TRL, no mask" else case.rho}
-    trainer_class, config_class = (
-        (ForkingGRPOTrainer, ForkingGRPOConfig) if kind.startswith("forking") else (GRPOTrainer, GRPOConfig)
-    )
+    is_ours = not kind.startswith("TRL")
+    trainer_class, config_class = (ForkingGRPOTrainer, ForkingGRPOConfig) if is_ours else (GRPOTrainer, GRPOConfig)
+    if kind in FORK_KINDS:
+        settings |= {"gradient_path": "forks", "gradient_path_window": case.gradient_path_window}
     trainer = trainer_class(
         model=model,
         reward_funcs=answers.reward,
@@ -116,6 +129,7 @@ def build_trainer(kind: str, case: Case, model: Any) -> Any:
             use_cpu=not torch.cuda.is_available(),
             bf16=torch.cuda.is_available(),
             gradient_checkpointing=case.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
@@ -126,41 +140,54 @@ def build_trainer(kind: str, case: Case, model: Any) -> Any:
         rollout_func=answers.roll_out,
     )
     trainer.current_gradient_accumulation_steps = case.num_answers // case.micro_batch
+    if kind == ANEW:  # the scoring pass keeps nothing, so that every micro-batch makes a pass for keys and values
+        trainer.score_and_keep_states = lambda batch, only=None: trainer.score_rollout(batch, only)
     return trainer
 
 
 class ScoringClock:
     """Adds up the seconds of the scoring passes of a trainer."""
 
-    def __init__(self, trainer: Any):
-        self.seconds, self._score = 0.0, trainer.score_rollout
+    def __init__(self, trainer: Any, clock: Clock):
+        self.seconds, self._score, self._clock = 0.0, trainer.score_rollout, clock
         trainer.score_rollout = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        start = synchronize()
+        start = self._clock()
         entropies = self._score(*args, **kwargs)
-        self.seconds += synchronize() - start
+        self.seconds += self._clock() - start
         return entropies
 
 
-def run_update(trainer: Any, case: Case) -> dict[str, float]:
+def run_update(trainer: Any, case: Case, read_clock: Clock = synchronize) -> dict[str, float]:
     """Make one rollout batch and update on it. Return seconds of scoring pass and update, and the peak memory in bytes."""
-    clock = ScoringClock(trainer) if isinstance(trainer, ForkingGRPOTrainer) else None
+    clock = ScoringClock(trainer, read_clock) if isinstance(trainer, ForkingGRPOTrainer) else None
     trainer.model.train()
-    trainer.model.zero_grad(set_to_none=True)
+    for parameter in trainer.model.parameters():  # the memory of the gradient is no part of the peak
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     trainer._step, trainer._buffered_inputs = 0, None
     rows = list(trainer.train_dataset.select(range(case.num_answers)))
     first = trainer._prepare_inputs(rows)  # scores the batch, splits it and returns the first micro-batch
+    kept_bytes = count_kept_bytes(trainer)
     with PeakMemory() as memory:
-        start = synchronize()
+        start = read_clock()
         for step in range(trainer.args.gradient_accumulation_steps):
             trainer._step = step
             inputs = first if step == 0 else trainer._prepare_inputs(rows)
             trainer.accelerator.backward(trainer.compute_loss(trainer.model, inputs))
-        seconds = synchronize() - start
+        seconds = read_clock() - start
     if clock:
         trainer.score_rollout = clock._score
-    return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": memory.bytes}
+    return {"scoring": clock.seconds if clock else 0.0, "update": seconds, "peak_bytes": memory.bytes + kept_bytes}
+
+
+def count_kept_bytes(trainer: Any) -> int:
+    """Count the keys and values that are at hand when the update begins."""
+    if not isinstance(trainer, ForkingGRPOTrainer):
+        return 0
+    rows = trainer._states_store._rows.values()
+    parts = (part for row in rows for of_layers in (row.keys, row.values) for part in of_layers.values())
+    return sum(part.numel() * part.element_size() for part in parts)
 
 
 def compute_floor(case: Case, model: Any, rate: float) -> float:
@@ -179,21 +206,24 @@ def compute_floor(case: Case, model: Any, rate: float) -> float:
 
 
 KINDS = ("TRL, no mask", "TRL's mask", "forking")
+AT_HAND, ANEW = FORK_KINDS = ("fork path, keys at hand", "fork path, keys anew")
 
 
-def measure(case: Case, repeats: int, scale_down: bool) -> dict[str, dict[str, float]]:
+def measure(
+    case: Case, repeats: int, scale_down: bool, kinds: Sequence[str] = KINDS, read_clock: Clock = synchronize
+) -> dict[str, dict[str, float]]:
     model = build_model(case, scale_down)
     causal_model = model.get_base_model() if case.lora else model
     plain_forward = causal_model.forward
-    records: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    records: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     trainers = {}
-    for kind in KINDS:
+    for kind in kinds:
         causal_model.forward = plain_forward  # each trainer replaces it with its own fused head
         trainers[kind] = (build_trainer(kind, case, model), causal_model.forward)
     for repeat in range(repeats + 1):
         for kind, (trainer, forward) in trainers.items():
             causal_model.forward = forward
-            record = run_update(trainer, case)
+            record = run_update(trainer, case, read_clock)
             if repeat:  # the first round is a warm-up
                 records[kind].append(record)
     keys = ("scoring", "update", "peak_bytes")
@@ -220,6 +250,41 @@ CASES = (
     + [build_even(shape="Qwen3-0.6B", zero_variance_share=0.5), build_even(shape="Qwen3-8B")]
     + [build_even(shape="LM head of Qwen3-0.6B", num_answers=4)]
 )
+
+
+# At least 1,024 tokens are what the fork path is for. A window, half of the tokens, and checkpointing show what it depends on.
+FORK_CASES = (
+    [build_even(completion_length=length, num_answers=8) for length in (512, 1024)]
+    + [build_even(completion_length=length, num_answers=4) for length in (2048, 4096)]
+    + [build_even(completion_length=1024, num_answers=8, gradient_path_window=window) for window in (1, 4)]
+    + [build_even(completion_length=1024, num_answers=8, gradient_checkpointing=True)]
+    + [build_even(completion_length=length, num_answers=4, micro_batch=1) for length in (8192, 16_384)]
+)
+FORK_COLUMNS = [
+    *("tokens", "window", "checkpointing", "TRL's mask", "full path", "scoring", "fork path", "with its pass"),
+    *(
+        "times faster, keys at hand",
+        "pass counted",
+        "scoring counted",
+        "memory, full path",
+        "keys at hand",
+        "keys anew",
+    ),
+]
+
+
+def build_fork_row(case: Case, result: dict[str, dict[str, float]]) -> list[str]:
+    """Build the row of a case: seconds, times of TRL's mask over those of the fork path, and memory over that of TRL's mask."""
+    mask, full, at_hand, anew = (result[kind] for kind in ("TRL's mask", "forking", AT_HAND, ANEW))
+    seconds = [mask["update"], full["update"], at_hand["scoring"], at_hand["update"], anew["update"]]
+    totals = [at_hand["update"], anew["update"], at_hand["scoring"] + at_hand["update"]]
+    ratios = [mask["update"] / total for total in totals]
+    return [
+        *(f"{case.completion_length}", f"{case.gradient_path_window}", "yes" if case.gradient_checkpointing else "no"),
+        *(f"{value:.2f} s" for value in seconds),
+        *(f"{ratio:.2f}" for ratio in ratios),
+        *(f"{kind['peak_bytes'] / mask['peak_bytes']:.2f}" for kind in (full, at_hand, anew)),
+    ]
 
 
 COLUMNS = [
@@ -272,7 +337,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", type=int, nargs="*", help="numbers of the cases to run (all)")
+    parser.add_argument("--forks", action="store_true", help="time the fork path, on other cases")
     parser.add_argument("--full-size", action="store_true", help="use full-size shapes in bfloat16 (needs a GPU)")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="time by the processor, on a CPU that others use too"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
@@ -281,15 +350,19 @@ def main() -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     versions = f"torch {torch.__version__}, trl {trl.__version__}, transformers {transformers.__version__}"
     print(f"{device}; Python {platform.python_version()}, {versions}; medians of {arguments.repeats}\n")
+    cases, kinds, build, columns = CASES, KINDS, build_row, COLUMNS
+    if arguments.forks:
+        cases, kinds, build, columns = FORK_CASES, (*KINDS[1:], *FORK_KINDS), build_fork_row, FORK_COLUMNS
+    read_clock = time.process_time if arguments.processor_time else synchronize
     results, rows = [], []
-    for number in arguments.cases if arguments.cases is not None else range(len(CASES)):
-        case = CASES[number]
-        result = measure(case, arguments.repeats, not arguments.full_size)
+    for number in arguments.cases if arguments.cases is not None else range(len(cases)):
+        case = cases[number]
+        result = measure(case, arguments.repeats, not arguments.full_size, kinds, read_clock)
         results.append({"case": asdict(case), "result": result})
-        rows.append(build_row(case, result))
+        rows.append(build(case, result))
         print(", ".join(rows[-1]), flush=True)
-    print(f"\n{format_table(COLUMNS, rows)}")
-    if arguments.plot:
+    print(f"\n{format_table(columns, rows)}")
+    if arguments.plot and not arguments.forks:
         plot_results(results, arguments.plot)
     if arguments.json:
         content = {"device": device, "versions": versions, "results": results}

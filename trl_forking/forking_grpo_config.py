@@ -15,6 +15,9 @@ from .settings.plain import normalize_fields
 from .settings.written_settings import WrittenSettings
 
 
+GRADIENT_PATHS = ("full", "forks")
+
+
 @dataclass
 class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     r"""
@@ -63,6 +66,14 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         max_tokens_per_micro_batch (`int`, *optional*):
             Largest number of tokens of a micro-batch, padding included, as a bound for the memory of the update. If the
             answers do not fit, training ends with an error that says how many micro-batches would do.
+        gradient_path (`str`, *optional*, defaults to `"full"`):
+            Which positions the gradient of the kept tokens goes through. `"full"`: all of them, which is exact. `"forks"`
+            (experimental): the positions that predict a kept token, alone. The keys and values of all others are constants
+            from a pass without gradient, so that time and activation memory shrink with the share of kept tokens. The
+            loss is the same, and its gradient is an approximation, as in
+            [TokenTune](https://huggingface.co/papers/2501.18824).
+        gradient_path_window (`int`, *optional*, defaults to `0`):
+            With `gradient_path="forks"`, number of positions before each of these that carry gradient too.
         entropy_from_generation (`bool`, *optional*, defaults to `True`):
             Whether to take the entropies of a rollout while Transformers samples it, so that no scoring pass is needed.
             Rollouts of several turns, of vLLM, of continuous batching and of a `rollout_func`, and models with dropout
@@ -174,6 +185,19 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             "with an error that says how many micro-batches would do."
         },
     )
+    gradient_path: str = field(
+        default="full",
+        metadata={
+            "help": "Which positions the gradient goes through: `full` (all, exact) or `forks` (experimental: those that "
+            "predict a kept token; keys and values of all others are constants)."
+        },
+    )
+    gradient_path_window: int = field(
+        default=0,
+        metadata={
+            "help": "With `gradient_path='forks'`, number of positions before each fork that carry gradient too."
+        },
+    )
     entropy_from_generation: bool = field(
         default=True,
         metadata={
@@ -263,6 +287,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
                 "10, or dynamic_sampling=False for one round."
             )
         self._check_token_limit()
+        self._check_gradient_path()
         for name in ("top_entropy_quantile", "top_entropy_quantile_end"):
             if self.token_selection == "low_entropy" and not self.token_rule and getattr(self, name) == 1.0:
                 raise ValueError(
@@ -314,6 +339,36 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             raise ValueError(
                 f"max_tokens_per_micro_batch={limit} is too small for one prompt with an answer of max_completion_length="
                 f"{self.max_completion_length} tokens: raise it, or lower max_completion_length."
+            )
+
+    def _check_gradient_path(self) -> None:
+        _check_choice("gradient_path", self.gradient_path, GRADIENT_PATHS)
+        window = self.gradient_path_window
+        if isinstance(window, bool) or not isinstance(window, int) or window < 0:
+            raise ValueError(
+                f"gradient_path_window must be a whole number of at least 0, but it is {window!r}: set the number of "
+                "positions before each fork that carry gradient too."
+            )
+        if self.gradient_path == "full":
+            if window:
+                raise ValueError(
+                    f"gradient_path_window={window} is about gradient_path='forks', but gradient_path is 'full': set "
+                    "gradient_path='forks', or leave gradient_path_window out."
+                )
+            return
+        reason = None
+        if not self.sparse_update:
+            reason = "sparse_update=False computes all tokens"
+        elif self.loss_type == "vespo":
+            reason = "loss_type='vespo' weights an answer by the ratios of all its tokens"
+        elif self.off_policy_mask_threshold is not None and self.importance_sampling_level != "sequence":
+            reason = "off_policy_mask_threshold compares the log-probabilities of all tokens of an answer"
+        elif self.kl_tokens in ("all", "dropped"):
+            reason = f"kl_tokens={self.kl_tokens!r} compares dropped ones with the reference model"
+        if reason is not None:
+            raise ValueError(
+                f"gradient_path='forks' computes kept tokens only, and {reason}: set gradient_path='full', or change that "
+                "setting."
             )
 
     def _refuse_gradient_through_dropped_tokens(self) -> None:

@@ -154,6 +154,7 @@ class ForkingGRPOTrainer(
         make_bias_finite(self.model)
         keep_4_bit_weights(self.model)
         check_scores(self)
+        self.check_fork_path()
         self.add_callback(CompletionsWriter(self))
         self.top_entropy_quantile = 1.0  # the advantages carry the mask; TRL's own must not apply a second one
         self.selector = TokenSelector(self.rollout_settings, self._reduce, self._own_rule)
@@ -167,8 +168,9 @@ class ForkingGRPOTrainer(
         settings = self.selector.settings = self.rollout_settings
         self.selector.rule = self._own_rule or find_rule(settings.token_rule or settings.token_selection)
         self.widen_head(self.needs)
-        obstacle = find_obstacle(settings, self.model, self.aux_loss_enabled)
-        wants_sparse = settings.sparse_update and settings.drops_tokens
+        sends_through_forks = settings.gradient_path == "forks"  # its pass comes after the selection
+        obstacle = None if sends_through_forks else find_obstacle(settings, self.model, self.aux_loss_enabled)
+        wants_sparse = settings.sparse_update and (settings.drops_tokens or sends_through_forks)
         self._is_sparse = wants_sparse and obstacle is None
         self.leaves_out_padding = settings.sparse_update and find_prompt_learning(self.model) is None
         if wants_sparse and obstacle is not None:
@@ -251,15 +253,15 @@ class ForkingGRPOTrainer(
             # The counted tokens are all that has to be known, unless all tokens are shown.
             shows_all = bool(self.rollout_settings.log_entropy or callbacks)
             only = self.selector.find_counted(batch) if self._is_sparse and not shows_all else None
-            request = ScoringRequest(needs=self.needs, receive_costly=costly.update)
-            with self.request_scores(request):
-                entropies = self.score_rollout(batch, only)
+            with self.request_scores(ScoringRequest(needs=self.needs, receive_costly=costly.update)):
+                entropies = self.score_and_keep_states(batch, only)
         batch["entropies"] = entropies
         if not self._selects_later:
             rounded = {
                 name: value if value.dtype == torch.bool else round_entropies(value) for name, value in costly.items()
             }
             self._select(batch, round_entropies(entropies), rounded).write_to(batch)
+            self.forget_states(batch, batch["kept"])
         if self.rollout_settings.log_entropy:
             self._log_entropies(batch)
         for callback in callbacks:
@@ -296,8 +298,15 @@ class ForkingGRPOTrainer(
         scores: list[torch.Tensor] = []
         costly: dict[str, torch.Tensor] = {}
         selection = Selection.read_from(inputs)
+        if self.takes_forks and self._selects_later:
+            with self.request_scores(ScoringRequest(needs=self.needs, receive_costly=costly.update)):
+                inputs["entropies"] = self.score_and_keep_states(inputs)
+            selection = self._select(inputs, inputs["entropies"], costly)
+        only = None if not self._is_sparse else mask if selection is None else selection.kept
         if selection is not None:
             inputs.update(self.selector.weigh(inputs, selection, scores_dropped=not self._is_sparse))
+        elif only is not None and "old_per_token_logps" in inputs:  # as `weigh` does, where nothing is dropped
+            inputs["old_per_token_logps"] = inputs["old_per_token_logps"].masked_fill(~only, 0.0)
 
         def receive(per_token_logps: torch.Tensor, entropies: torch.Tensor) -> None:
             nonlocal selection
@@ -311,14 +320,14 @@ class ForkingGRPOTrainer(
                 reference = inputs["ref_per_token_logps"]
                 inputs["ref_per_token_logps"] = restrict_kl(reference, per_token_logps, kl_tokens, selection)
 
-        only = selection.kept if selection is not None and self._is_sparse else None
+        kind = None if only is None or not self.takes_forks else self.find_fork_pass(inputs, only)
         needs = self.needs if selection is None else ()
-        request = ScoringRequest(only=only, receive=receive, needs=needs, receive_costly=costly.update)
+        request = ScoringRequest(only=only, receive=receive, needs=needs, receive_costly=costly.update, kind=kind)
         with self.request_scores(request), clip_by_token(self, selection):
             loss = super()._compute_loss(model, inputs)
         facts = MicroBatchFacts.read_from(inputs)  # an evaluation has none
         per_token_logps, entropies = scores
-        entropies = inputs["entropies"] if self._is_sparse else entropies
+        entropies = inputs.get("entropies", entropies) if self._is_sparse else entropies
         self._log_loss(inputs, cast(Selection, selection), per_token_logps, entropies, mask, facts)
         return loss if facts is None else loss * facts.loss_scale
 

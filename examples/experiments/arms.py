@@ -62,4 +62,12 @@ ARMS = {
     "entropy_weights": Arm("weights and clip ranges by entropy", 5, {"token_selection": "entropy_weights"}),
     "entropy_clip": Arm("clip ranges by entropy", 5, {"token_selection": "entropy_clip"}),
     "schedule_20_to_100": Arm("top 20 %, growing to all tokens", 5, {"top_entropy_quantile_end": 1.0}),
+    # E: the gradient of the top 20 % through forks alone.
+    "forks": Arm("top 20 %, gradient through forks", 10, {"gradient_path": "forks"}),
+    "forks_window_1": Arm(
+        "top 20 %, gradient through forks, window 1", 10, {"gradient_path": "forks", "gradient_path_window": 1}
+    ),
+    "forks_window_4": Arm(
+        "top 20 %, gradient through forks, window 4", 10, {"gradient_path": "forks", "gradient_path_window": 4}
+    ),
 }

@@ -22,6 +22,8 @@ SETTINGS = [
     {"token_selection": "entropy_weights", "num_iterations": 2, "learning_rate": 0.1},
     {"long_tailed": True, "first_rank_has_zero_variance": True, "loss_type": "grpo"},
     {"long_tailed": True, "top_entropy_quantile": 1.0, "loss_type": "dr_grpo"},
+    {"gradient_path": "forks", "first_rank_has_zero_variance": True},
+    {"gradient_path": "forks", "gradient_path_window": 1, "num_iterations": 2, "learning_rate": 0.1, "lora": True},
 ]
 
 

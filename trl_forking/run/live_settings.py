@@ -30,6 +30,7 @@ _FIXED = (
     *("top_k", "min_p", "repetition_penalty", "use_vllm", "vllm_mode", "vllm_importance_sampling_correction"),
     *("vllm_importance_sampling_mode", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min"),
     *("balance_micro_batches", "balance_ranks", "max_tokens_per_micro_batch", "token_rule", "kl_tokens"),
+    *("gradient_path", "gradient_path_window"),
     *("dynamic_sampling", "dynamic_sampling_max_rounds", "seed", "shuffle_dataset", "cast_lm_head_to_fp32"),
 )
 

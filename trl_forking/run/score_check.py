@@ -7,7 +7,7 @@ be counted from the left end of a row, padding included (GPT-2).
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +39,8 @@ _PADDING_TOLERANCE = 1e-3
 # Twice the logits of a trained model. In a model with random weights they are near 0, where a cap of 30 changes nothing.
 _LARGE_LOGIT = 60.0
 
-# What a model raises that can't be run in this way. Running out of memory is another thing.
-_ERRORS_OF_A_MODEL = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+ERRORS_OF_A_MODEL = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a model raises that can't be run in some way. Running out of memory is another thing."""
 
 
 def check_scores(trainer: ForkingTrainer) -> None:
@@ -59,29 +59,43 @@ def check_scores(trainer: ForkingTrainer) -> None:
         `ValueError`: if the head and the model differ, the head can't run, or the model isn't causal. Under DeepSpeed
             and FSDP the error comes when training begins.
     """
+    check_when_placed(trainer, _check_now)
+
+
+def check_when_placed(trainer: ForkingTrainer, check: Callable[[ForkingTrainer], None]) -> None:
+    """
+    Check a model by running it: now, or when training begins if it is going to be sharded or moved.
+
+    Args:
+        trainer ([`ForkingGRPOTrainer`]):
+            Trainer of the model.
+        check (`Callable`):
+            Runs the model of a trainer, and raises an error if something is wrong.
+    """
     if trainer.accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
-        trainer.add_callback(_ScoreCheck(trainer))
+        trainer.add_callback(_PlacedCheck(trainer, check))
     else:
-        _check_now(trainer)
+        check(trainer)
 
 
-class _ScoreCheck(TrainerCallback):
+class _PlacedCheck(TrainerCallback):
     """Checks the model when it is where it trains."""
 
-    def __init__(self, trainer: ForkingTrainer):
+    def __init__(self, trainer: ForkingTrainer, check: Callable[[ForkingTrainer], None]):
         self.trainer: ForkingTrainer | None = trainer
+        self.check = check
 
     def on_train_begin(self, args, state, control, **kwargs):
         trainer, self.trainer = self.trainer, None
         if trainer is None:
             return
         if not is_deepspeed_zero3_enabled():
-            _check_now(trainer)
+            self.check(trainer)
         elif args.ds3_gather_for_generation:
             # DeepSpeed's hooks fetch weights in the order of earlier passes. Passes that no training step repeats would
             # leave them with weights of size 0.
             with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator):
-                _check_now(trainer)
+                self.check(trainer)
 
 
 def _check_now(trainer: ForkingTrainer) -> None:
@@ -133,12 +147,12 @@ def compare_scores(
     """
     causal_model = get_causal_model(model)
     config, length = causal_model.config, find_context_length(causal_model.config)
-    tokens = _choose_tokens(config, tokenizer)
+    tokens = choose_tokens(config, tokenizer)
     is_elsewhere = any(parameter.device.type == "meta" for parameter in model.parameters())
     if tokens is None or is_elsewhere or (length is not None and length < _NUM_TOKENS + _MARGIN):
         return None
     probe = _Probe(model, temperature)
-    with _undisturbed(model), autocast, ExitStack() as stack:
+    with undisturbed(model), autocast, ExitStack() as stack:
         own = probe.score_by_logits(tokens)
         if own is None:
             return None
@@ -160,8 +174,26 @@ def compare_scores(
         return probe.compare_padded(own, head, tokens, pad_token_id)
 
 
-def _choose_tokens(config: Any, tokenizer: Any) -> torch.Tensor | None:
-    """Choose two rows of ordinary tokens that begin in the same way, `(2, _NUM_TOKENS)`."""
+def choose_tokens(config: Any, tokenizer: Any) -> torch.Tensor | None:
+    """
+    Choose two rows of ten ordinary tokens, which begin in the same way.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]):
+            Configuration of the model.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`] or `None`):
+            Its tokenizer.
+
+    Returns:
+        `torch.Tensor` of shape `(2, 10)`, or `None` if the vocabulary has too few.
+
+    Example:
+    ```python
+    >>> from transformers import LlamaConfig
+    >>> choose_tokens(LlamaConfig(vocab_size=64), None).shape
+    torch.Size([2, 10])
+    ```
+    """
     special = set(getattr(tokenizer, "added_tokens_decoder", ())) | set(getattr(tokenizer, "all_special_ids", ()))
     # Such as the place of an image, which the model would look for.
     named = [value for name, value in vars(config).items() if name.endswith(("token_id", "token_index"))]
@@ -176,8 +208,20 @@ def _choose_tokens(config: Any, tokenizer: Any) -> torch.Tensor | None:
 
 
 @contextmanager
-def _undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    """Run a model without dropout and gradient. Leave its modes and all random numbers as they are."""
+def undisturbed(model: torch.nn.Module) -> Iterator[None]:
+    """
+    Run a model without dropout and gradient. Leave its modes and all random numbers as they are.
+
+    Example:
+    ```python
+    >>> model = torch.nn.Linear(2, 2)
+    >>> with undisturbed(model):
+    ...     model.training
+    False
+    >>> model.training
+    True
+    ```
+    """
     modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     devices = [] if device.type == "cpu" else [device]
@@ -221,7 +265,7 @@ class _Probe:
         try:
             output = self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), **options)
             logits = output.logits[:, -tokens.size(1) : -1]
-        except _ERRORS_OF_A_MODEL:  # it may need an image, and whatever else is wrong, generation says
+        except ERRORS_OF_A_MODEL:  # it may need an image, and whatever else is wrong, generation says
             return None
         rounding = self._find_rounding(logits)
         logits = logits.float() / self.temperature
@@ -250,7 +294,7 @@ class _Probe:
         labels = tokens.masked_fill(mask == 0, -100)
         try:
             output = self.model(input_ids=tokens, attention_mask=mask, labels=labels, fused_lm_head=True)
-        except _ERRORS_OF_A_MODEL as error:
+        except ERRORS_OF_A_MODEL as error:
             raise ValueError(
                 f"TRL's fused LM head cannot score {self.name} ({type(error).__name__}: {error}): {REMEDY}."
             ) from error

@@ -26,6 +26,7 @@ class ForkingTrainer(Protocol):
     callback_handler: CallbackHandler
     hub_model_id: str | None
     model: Any
+    model_wrapped: Any
     processing_class: Any
     state: TrainerState
     train_dataset: Any

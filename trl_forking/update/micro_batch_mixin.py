@@ -13,11 +13,12 @@ from ..selection.token_selector import get_loss_mask
 from ..selection.tokens import NORMALIZER_EXTENT
 from .dealing import SLACK, deal, spread
 from .exchange import exchange_rows
+from .fork_path_mixin import ForkPathMixin
 from .micro_batch_facts import Column, compute_facts, sum_micro_batches
 from .micro_batches import Row, build_micro_batch, take_rows
 from .positions import sees_distances_only
 from .rank_plan import plan_ranks
-from .scoring import MULTIMODAL, ScoringMixin
+from .scoring import MULTIMODAL
 from .sparse_update import find_prompt_learning, measure_rows
 from .token_limit import count_micro_batches, explain_limit
 
@@ -59,7 +60,7 @@ def find_dealing_obstacle(args: ForkingGRPOConfig, model: torch.nn.Module, aux_l
     return find_prompt_learning(model)
 
 
-class MicroBatchMixin(ScoringMixin):
+class MicroBatchMixin(ForkPathMixin):
     """Trains on the rollouts of [`~trl.GRPOTrainer`] in micro-batches whose answers have similar lengths."""
 
     args: ForkingGRPOConfig
@@ -163,6 +164,8 @@ class MicroBatchMixin(ScoringMixin):
         if obstacle is not None and obstacle != self._said_obstacle:
             logger.warning(f"Answers stay on the process that wrote them, because {obstacle}.")
             self._said_obstacle = obstacle
+        if self._keeps_states():  # computing them anew would cost more than ranks wait for each other
+            return False
         # A rank whose answers have one token each cannot tell a number for each token from one for each answer.
         is_unclear = torch.tensor(int(part["completion_mask"].size(1) == 1), device=self.accelerator.device)
         return not self.accelerator.reduce(is_unclear, reduction="sum") and obstacle is None

@@ -8,8 +8,8 @@ import torch
 from ..run.model_parts import find_backbone, get_causal_model
 
 
-# Layers in which a token attends to earlier ones. State-space and linear layers carry a state over padding too.
-_ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
+ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
+"""Layers in which a token attends to earlier ones. State-space and linear layers carry a state over padding too."""
 
 
 def depends_on_length(config: Any) -> bool:
@@ -63,9 +63,29 @@ def sees_distances_only(model: torch.nn.Module) -> bool:
     rope = _get_rope(config)
     is_rotary = any(rope) and not depends_on_length(config)
     is_scaled = any(part.get("llama_4_scaling_beta") for part in rope)
-    layers = set(getattr(config.get_text_config(), "layer_types", None) or _ATTENTION_LAYERS)
     has_states = any(isinstance(module, torch.nn.Conv1d) for module in model.modules())
-    return is_rotary and not is_scaled and not has_states and layers <= _ATTENTION_LAYERS
+    return is_rotary and not is_scaled and not has_states and set(find_layer_types(config)) <= ATTENTION_LAYERS
+
+
+def find_layer_types(config: Any) -> list[str]:
+    """
+    Find the kind of each layer, as far as a configuration tells it.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]):
+            Configuration of the model.
+
+    Returns:
+        `list[str]`: a name for each layer; nothing if the configuration names none.
+
+    Example:
+    ```python
+    >>> from transformers import Qwen3Config
+    >>> find_layer_types(Qwen3Config(num_hidden_layers=2))
+    ['full_attention', 'full_attention']
+    ```
+    """
+    return list(getattr(config.get_text_config(), "layer_types", None) or [])
 
 
 def takes_positions(model: torch.nn.Module) -> bool:

@@ -14,6 +14,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from ..run.model_parts import get_causal_model
 from .dealing import SLACK, deal, spread
+from .fork_path import ForkPass, RecordingPass
 from .sparse_update import measure_rows, score_only
 
 
@@ -44,6 +45,7 @@ class ScoringRequest:
         receive (`Callable`, *optional*): gets the scores of every pass, without gradient.
         needs (`tuple[str]`): statistics that a rule needs beside the entropies.
         receive_costly (`Callable`, *optional*): gets these statistics of every pass, by name.
+        kind ([`RecordingPass`] or [`ForkPass`], *optional*): what the pass does with keys and values; by default nothing.
 
     Example:
     ```python
@@ -57,6 +59,7 @@ class ScoringRequest:
     receive: ScoreReceiver | None = None
     needs: tuple[str, ...] = ()
     receive_costly: Callable[[dict[str, torch.Tensor]], Any] | None = None
+    kind: RecordingPass | ForkPass | None = None
 
 
 @contextmanager
@@ -168,19 +171,24 @@ class ScoringMixin(GRPOTrainer):
         multiple, unwrapped = self.pad_to_multiple_of or 1, self.accelerator.unwrap_model(model)
         keeps_rows = bool(kwargs.get("compute_aux_loss"))
 
-        def score_rows(input_ids, attention_mask, scored, batch_size=None):
+        kind = self._scoring_request.kind
+
+        def score_rows(rows, batch_size=None):
+            tokens = scored[rows]
+            only = score_only(unwrapped, tokens, keeps_rows, multiple)
+            placed = only if kind is None else kind.open(unwrapped, tokens, rows, multiple)
             # The second hook sees what the first one has put back to its place.
-            with score_only(unwrapped, scored, keeps_rows, multiple), note_outputs(unwrapped, noted, scored.size(1)):
-                return score(model, input_ids, attention_mask, scored.size(1), batch_size, **kwargs)
+            with placed, note_outputs(unwrapped, noted, tokens.size(1)):
+                return score(model, input_ids[rows], attention_mask[rows], tokens.size(1), batch_size, **kwargs)
 
         is_whole = batch_size is None or len(input_ids) <= batch_size
         if is_whole or any(kwargs.get(name) is not None for name in MULTIMODAL):  # images belong to rows
-            return score_rows(input_ids, attention_mask, scored, batch_size)
+            return score_rows(slice(None), batch_size)
         lengths = measure_rows(unwrapped, attention_mask, scored, multiple)[0].tolist()
         groups = deal(lengths, math.ceil(len(lengths) / batch_size), SLACK)
         spread(groups, [row for row, length in enumerate(lengths) if length == 0])
         rows = [torch.tensor(group, device=input_ids.device) for group in groups]
-        scores = [score_rows(input_ids[part], attention_mask[part], scored[part]) for part in rows]
+        scores = [score_rows(part) for part in rows]
         order = torch.cat(rows).argsort()
         logps, entropies = (
             None if of_groups[0] is None else torch.cat(of_groups)[order]
@@ -190,7 +198,9 @@ class ScoringMixin(GRPOTrainer):
             parts[:] = [torch.cat(parts)[order]]
         return logps, entropies, None
 
-    def score_rollout(self, batch: dict[str, Any], only: torch.Tensor | None = None) -> torch.Tensor:
+    def score_rollout(
+        self, batch: dict[str, Any], only: torch.Tensor | None = None, kind: RecordingPass | None = None
+    ) -> torch.Tensor:
         """
         Compute the entropies of a rollout batch under the current policy, in nats.
 
@@ -202,29 +212,51 @@ class ScoringMixin(GRPOTrainer):
                 Rollout batch of this rank.
             only (`torch.Tensor` of shape `(B, T)`, *optional*):
                 Tokens to score.
+            kind ([`RecordingPass`], *optional*):
+                What the pass does with keys and values; by default nothing.
 
         Returns:
             `torch.Tensor` of shape `(B, T)`.
         """
-        # Pixel values and the like are in the batch under the names that the scoring function takes them by.
-        multimodal = {name: batch[name] for name in MULTIMODAL if name in batch}
         args, was_training = self.args, self.model.training
-        without_checkpointing = disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs)
+        batch_size = args.per_device_train_batch_size if was_training else args.per_device_eval_batch_size
         self.model.eval()
         try:
-            request = replace(self._scoring_request, skip=False, only=only, receive=None)
-            with torch.no_grad(), without_checkpointing, self.request_scores(request):
-                _, entropies, _ = self._get_per_token_logps_and_entropies(
-                    self.model,
-                    torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
-                    torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
-                    batch["completion_ids"].size(1),
-                    batch_size=args.per_device_train_batch_size if was_training else args.per_device_eval_batch_size,
-                    compute_entropy=True,
-                    **multimodal,
-                )
+            request = replace(self._scoring_request, skip=False, only=only, receive=None, kind=kind)
+            return self.score_without_gradient(batch, request, batch_size)
         finally:
             self.model.train(was_training)
+
+    def score_without_gradient(
+        self, batch: dict[str, Any], request: ScoringRequest, batch_size: int | None = None
+    ) -> torch.Tensor:
+        """
+        Run the model on a batch without gradient, and without the gradient checkpointing that only a gradient needs.
+
+        Args:
+            batch (`dict`):
+                Rollout batch or micro-batch of this rank.
+            request ([`ScoringRequest`]):
+                What is asked of the pass.
+            batch_size (`int`, *optional*):
+                Number of rows of one call. If `None`, all.
+
+        Returns:
+            `torch.Tensor` of shape `(B, T)`: entropies in nats.
+        """
+        # Pixel values and the like are in the batch under the names that the scoring function takes them by.
+        multimodal = {name: batch[name] for name in MULTIMODAL if name in batch}
+        without_checkpointing = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), without_checkpointing, self.request_scores(request):
+            _, entropies, _ = self._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+                torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                batch["completion_ids"].size(1),
+                batch_size=batch_size,
+                compute_entropy=True,
+                **multimodal,
+            )
         return entropies
 
 

@@ -107,16 +107,38 @@ def measure_rows(
     return ((taken + multiple - 1) // multiple * multiple).clamp(max=num_columns), needed
 
 
-class _ScoredPositions:
-    """What the three hooks share for one forward call after another: the scored positions, and how the inputs were cut."""
+class ScoredPositions:
+    """
+    What the three hooks share for one forward call after another: the scored positions, and how the inputs were cut.
+
+    Args:
+        scored (`torch.Tensor` of shape `(B, T)`):
+            Tokens to score, of all calls together.
+        model, keeps_rows, multiple:
+            As in [`score_only`].
+
+    Example:
+    ```python
+    >>> import torch
+    >>> from trl_forking.countdown import load_countdown_model
+    >>> positions = ScoredPositions(torch.tensor([[True, False]]), load_countdown_model(), keeps_rows=False, multiple=1)
+    >>> ids = torch.tensor([[5, 6, 7, 8]])
+    >>> _, inputs = positions.cut_inputs(None, (), {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    >>> inputs["input_ids"]  # the first token of the answer is predicted from the prompt
+    tensor([[5, 6]])
+    ```
+    """
 
     def __init__(self, scored: torch.Tensor, model: torch.nn.Module, keeps_rows: bool, multiple: int):
-        self.scored, self.keeps_rows, self.multiple = scored, keeps_rows, multiple  # (B, T) of all calls together
+        self.scored, self.keeps_rows, self.multiple = scored.bool(), keeps_rows, multiple
         self.cuts_columns = not depends_on_length(get_causal_model(model).config)
         self.moves_rows, self.takes_positions = sees_distances_only(model), takes_positions(model)
         self.next_row = 0
 
-    def cut_inputs(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def cut_inputs(
+        self, module: torch.nn.Module | None, args: tuple, kwargs: dict[str, Any]
+    ) -> tuple[tuple, dict[str, Any]]:
+        """Cut the inputs of a call; a hook before the forward pass of the model."""
         input_ids = kwargs["input_ids"]
         num_rows, self.num_columns = input_ids.shape
         scored = self.scored[self.next_row : self.next_row + num_rows]
@@ -128,7 +150,7 @@ class _ScoredPositions:
         labels = input_ids[rows, columns + 1]
         kwargs = {key: value for key, value in kwargs.items() if key != "labels"}
         if all(key in (*_SLICED, *_PASSED_ON) for key in kwargs):
-            live, first, width = self._choose_cut(kwargs["attention_mask"], scored)
+            live, first, width = self.live, self.first, self.width = self._choose_cut(kwargs["attention_mask"], scored)
             kwargs |= _cut(kwargs, live, first, width)
             if self.moves_rows and self.takes_positions:
                 # Those of the padded batch: in bfloat16 a rotary embedding of another position is rounded otherwise.
@@ -160,10 +182,12 @@ class _ScoredPositions:
         return live, first, min(-(-width // self.multiple) * self.multiple, num_columns)
 
     def gather_hidden_states(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
+        """Gather the hidden states to score; a hook after the forward pass of the backbone."""
         output.last_hidden_state = output.last_hidden_state[self.gathered].unsqueeze(0)  # (1, num_scored, hidden)
         return output
 
     def scatter_scores(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
+        """Put the scores in their places; a hook after the forward pass of the model."""
         for name in _SCORES:
             if output.get(name) is None:  # computed only if a rule needs it
                 continue
@@ -219,11 +243,28 @@ def score_only(
     [[False, True, False]]
     ```
     """
-    causal_model = get_causal_model(model)
-    positions = _ScoredPositions(scored.bool(), model, keeps_rows, multiple)
+    with put_hooks(model, ScoredPositions(scored, model, keeps_rows, multiple)):
+        yield
+
+
+@contextmanager
+def put_hooks(model: torch.nn.Module, positions: ScoredPositions) -> Iterator[None]:
+    """
+    Put the three hooks in place.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> from trl_forking.countdown import load_countdown_model
+    >>> model = load_countdown_model()
+    >>> with put_hooks(model, ScoredPositions(torch.tensor([[True]]), model, keeps_rows=False, multiple=1)):
+    ...     len(model._forward_pre_hooks)
+    1
+    ```
+    """
     hooks = [
         model.register_forward_pre_hook(positions.cut_inputs, with_kwargs=True),
-        find_backbone(causal_model).register_forward_hook(positions.gather_hidden_states),
+        find_backbone(get_causal_model(model)).register_forward_hook(positions.gather_hidden_states),
         model.register_forward_hook(positions.scatter_scores),
     ]
     try:
