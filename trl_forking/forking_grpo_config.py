@@ -1,6 +1,6 @@
 """The settings of [`ForkingGRPOTrainer`]. Wrong settings are refused before anything is loaded."""
 
-import difflib
+import math
 import numbers
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from trl import GRPOConfig
 
 from .selection.rules import RULES, explain_sequence_level, find_rule, is_import_path
 from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES
-from .settings.limits import check_numbers
+from .settings.limits import check_choice, check_choices, check_numbers
 from .settings.plain import normalize_fields
 from .settings.written_settings import WrittenSettings
 
@@ -27,7 +27,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     Parameters:
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of the counted tokens in the paper's set, \\( \rho \\), in (0, 1]. `1.0` is plain GRPO, and with
-            `sparse_update=False` bit for bit.
+            `sparse_update=False` bit for bit, if `bf16`, `loss_type` and `epsilon_high` are those of TRL's run.
         token_selection (`str`, *optional*, defaults to `"high_entropy"`):
             Which tokens are kept. `"high_entropy"`: the top \\( \rho \\) by entropy, which are the paper's forking
             tokens. `"low_entropy"`: all other tokens. `"random"`: a random set of the same size as the paper's. Ten more
@@ -89,6 +89,9 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         dynamic_sampling_max_rounds (`int`, *optional*, defaults to `10`):
             Largest number of generation rounds for one rollout batch, including the first. After the last round the
             trainer trains on the groups that it has.
+        overwrite_output_dir (`bool`, *optional*, defaults to `False`):
+            Whether a new run may write over the checkpoints of another run in `output_dir`. Otherwise `train()` refuses a
+            folder that has some, unless it resumes from one.
 
         > Parameters with other defaults than in [`~trl.GRPOConfig`]
 
@@ -118,10 +121,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     token_selection: str = field(
         default="high_entropy",
-        metadata={
-            "help": "Which tokens are kept: `high_entropy` (the paper's forking tokens), `low_entropy` (all other "
-            "tokens), `random` (a random set of the same size as the paper's), or another name that `trl-forking rules` lists."
-        },
+        metadata={"help": "`high_entropy` (the paper's forks), or another that `trl-forking rules` lists."},
     )
     token_rule: str | None = field(
         default=None,
@@ -131,30 +131,19 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     top_entropy_quantile_end: float | None = field(
         default=None,
-        metadata={
-            "help": "Share of the counted tokens that is reached after 80 % of the steps, in (0, 1]. If not set, the share "
-            "never changes."
-        },
+        metadata={"help": "Share of the counted tokens after 80 % of the steps, in (0, 1]."},
     )
     kl_tokens: str | None = field(
         default=None,
-        metadata={
-            "help": "Which tokens the KL term of `beta` is on, if tokens are selected: `all`, `selected` (kept tokens) or "
-            "`dropped` (counted tokens that are not kept)."
-        },
+        metadata={"help": "Tokens that the KL term of `beta` is on: `all`, `selected` or `dropped`."},
     )
     selection_scope: str = field(
         default="batch",
-        metadata={
-            "help": "Which tokens share one threshold: `batch` (the whole rollout batch, over all processes), "
-            "`micro_batch` (one forward pass, as in TRL) or `sequence` (one answer)."
-        },
+        metadata={"help": "What shares a threshold: `batch`, `micro_batch` (a forward pass), `sequence`."},
     )
     loss_normalizer: str = field(
         default="kept",
-        metadata={
-            "help": "Which tokens the loss divides by: `kept` (version 2 of the paper) or `all` (version 1, TRL)."
-        },
+        metadata={"help": "Tokens that divide the loss: `kept` (the paper's version 2), `all` (version 1)."},
     )
     count_zero_advantage: bool = field(
         default=False,
@@ -162,28 +151,19 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     sparse_update: bool = field(
         default=True,
-        metadata={
-            "help": "Whether to leave padding and dropped tokens out of the forward and backward pass where that is exact. "
-            "`False` gives the model TRL's tensors, bit for bit."
-        },
+        metadata={"help": "Leave padding and dropped tokens out; `False`: TRL's tensors, bit for bit."},
     )
     balance_micro_batches: bool = field(
         default=True,
-        metadata={"help": "Whether to deal the answers of an optimizer step to its micro-batches by length."},
+        metadata={"help": "Deal the answers of an optimizer step to its micro-batches by length."},
     )
     balance_ranks: bool = field(
         default=True,
-        metadata={
-            "help": "Whether answers of an optimizer step move between processes, so that all have as much to compute. It "
-            "needs `balance_micro_batches`."
-        },
+        metadata={"help": "Move answers between processes, so that all have as much to compute."},
     )
     max_tokens_per_micro_batch: int | None = field(
         default=None,
-        metadata={
-            "help": "Largest number of tokens of a micro-batch, padding included. Answers that do not fit end the training "
-            "with an error that says how many micro-batches would do."
-        },
+        metadata={"help": "Largest number of tokens of a micro-batch, padding included."},
     )
     gradient_path: str = field(
         default="full",
@@ -200,25 +180,23 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     entropy_from_generation: bool = field(
         default=True,
-        metadata={
-            "help": "Whether to take the entropies of a rollout while Transformers samples it, so that no scoring pass "
-            "is needed."
-        },
+        metadata={"help": "Take entropies while Transformers samples, without a scoring pass."},
     )
     log_entropy: bool = field(
         default=False,
-        metadata={
-            "help": "Whether to write tokens, their entropies and kept flags into the table of logged completions. It "
-            "needs `log_completions`."
-        },
+        metadata={"help": "Write entropies and kept flags into the table of logged completions."},
     )
     dynamic_sampling: bool = field(
         default=False,
-        metadata={"help": "Whether to replace groups whose rewards are all equal by answers to new prompts (DAPO)."},
+        metadata={"help": "Replace groups whose rewards are all equal by answers to new prompts (DAPO)."},
     )
     dynamic_sampling_max_rounds: int = field(
         default=10,
-        metadata={"help": "Largest number of generation rounds for one rollout batch, including the first."},
+        metadata={"help": "Most rounds of generation for a rollout batch, including the first."},
+    )
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Let a new run write over the checkpoints of another one in `output_dir`."},
     )
     loss_type: str = field(default="dapo", metadata={"help": "Loss type of TRL. The paper trains with `dapo`."})
     epsilon_high: float | None = field(
@@ -235,7 +213,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         try:
             super().__post_init__()
         except ValueError as error:
-            raise self._explain_group_size() or error from None
+            raise self._explain_sizes() or error from None
 
     def check(self) -> None:
         """
@@ -247,6 +225,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         normalize_fields(self)
         self._check_fields()
         check_numbers(self)
+        check_choices(self)
         if self.drops_tokens:
             self._refuse_gradient_through_dropped_tokens()
 
@@ -258,28 +237,53 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             return True
         return self.top_entropy_quantile < 1.0 or (self.top_entropy_quantile_end or 1.0) < 1.0
 
-    def _explain_group_size(self) -> ValueError | None:
-        """Name the group sizes that divide a rollout. TRL says only that this one does not."""
+    def _explain_sizes(self) -> ValueError | None:
+        """Name the sizes that would fit. TRL says only that these do not."""
         size, total = self.num_generations, self.generation_batch_size  # type: ignore[has-type]
-        if not (isinstance(size, int) and isinstance(total, int) and size > 1 and total > 1 and total % size):
+        micro_batch = self.per_device_train_batch_size * self.world_size
+        if size == 1:
+            return ValueError(
+                "num_generations=1 is no group: GRPO compares the answers to a prompt, and requires at least 2 generations: "
+                f"set num_generations to {_find_divisors(total or micro_batch, 2)}."
+            )
+        if total is not None and self.steps_per_generation is None and total % micro_batch:
+            lower = total // micro_batch * micro_batch
+            near = f"{lower} or {lower + micro_batch}" if lower else str(micro_batch)
+            return ValueError(
+                f"generation_batch_size={total} is no multiple of the {micro_batch} answers of a micro-batch "
+                f"(per_device_train_batch_size={self.per_device_train_batch_size} x {self.world_size} process(es)): set "
+                f"generation_batch_size to {near}."
+            )
+        if total is not None and total % size:
+            return ValueError(
+                f"num_generations={size} does not divide a rollout of {total} answers (per_device_train_batch_size="
+                f"{self.per_device_train_batch_size} x {self.world_size} process(es) x steps_per_generation="
+                f"{self.steps_per_generation}): set num_generations to {_find_divisors(total, size)}."
+            )
+        return self._explain_evaluation_sizes()
+
+    def _explain_evaluation_sizes(self) -> ValueError | None:
+        size = self.num_generations_eval or self.num_generations  # type: ignore[has-type]
+        answers = self.per_device_eval_batch_size * self.world_size
+        if not self.do_eval or self.eval_strategy == "no" or answers % size == 0:
             return None
-        divisors = [number for number in range(2, total + 1) if total % number == 0]
-        below, above = [n for n in divisors if n < size][-1:], [n for n in divisors if n > size][:1]
+        name = "num_generations_eval" if self.num_generations_eval else "num_generations"
+        each = math.lcm(size, self.world_size) // self.world_size
+        lower = self.per_device_eval_batch_size // each * each
         return ValueError(
-            f"num_generations={size} does not divide a rollout of {total} answers (per_device_train_batch_size="
-            f"{self.per_device_train_batch_size} x {self.world_size} process(es) x steps_per_generation="
-            f"{self.steps_per_generation}): set num_generations to {' or '.join(map(str, below + above))}."
+            f"per_device_eval_batch_size={self.per_device_eval_batch_size} x {self.world_size} process(es) is no multiple of "
+            f"{name}={size}: set per_device_eval_batch_size to {f'{lower} or ' if lower else ''}{lower + each}."
         )
 
     def _check_fields(self) -> None:
+
         _check_share("top_entropy_quantile", self.top_entropy_quantile)
         if self.top_entropy_quantile_end is not None:
             _check_share("top_entropy_quantile_end", self.top_entropy_quantile_end)
         self._check_rule()
-        _check_choice("selection_scope", self.selection_scope, SELECTION_SCOPES)
-        _check_choice("loss_normalizer", self.loss_normalizer, LOSS_NORMALIZERS)
-        _check_choice("loss_type", self.loss_type, tuple(NORMALIZER_EXTENT))
-        _check_choice("importance_sampling_level", self.importance_sampling_level, ("token", "sequence"))
+        check_choice("selection_scope", self.selection_scope, SELECTION_SCOPES)
+        check_choice("loss_normalizer", self.loss_normalizer, LOSS_NORMALIZERS)
+        check_choice("loss_type", self.loss_type, tuple(NORMALIZER_EXTENT))
         max_rounds = self.dynamic_sampling_max_rounds
         if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
             raise ValueError(
@@ -314,9 +318,9 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         if is_import_path(self.token_selection):
             find_rule(self.token_selection)
         else:
-            _check_choice("token_selection", self.token_selection, tuple(RULES))
+            check_choice("token_selection", self.token_selection, tuple(RULES))
         if self.kl_tokens is not None:
-            _check_choice("kl_tokens", self.kl_tokens, ("all", "selected", "dropped"))
+            check_choice("kl_tokens", self.kl_tokens, ("all", "selected", "dropped"))
         if self.kl_tokens is not None and self.beta == 0.0:
             raise ValueError(
                 f"kl_tokens={self.kl_tokens!r} chooses tokens for the KL term, but beta=0.0 has none: set beta, such as 0.001, "
@@ -401,17 +405,16 @@ def _check_share(name: str, share: Any) -> None:
         )
 
 
+def _find_divisors(total: int, size: int) -> str:
+    """Name the group sizes next to a size that divide a number of answers."""
+    divisors = [number for number in range(2, total + 1) if total % number == 0]
+    below, above = [n for n in divisors if n < size][-1:], [n for n in divisors if n >= size][:1]
+    return " or ".join(map(str, below + above)) or "2, and per_device_train_batch_size to 2"
+
+
 def _suggest_share(value: Any) -> str:
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 1.0 < float(value) <= 100.0:
         return ", such as 0.2"
     if float(value) < 1.01:  # hardly 1 %: one minus or times one with an error
         return ", such as 1.0 for all tokens"
     return f", such as {value / 100:g} for {value:g} %"
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value in choices:
-        return
-    close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}?" if close else "set one of these."
-    raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}: {hint}")

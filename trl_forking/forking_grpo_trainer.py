@@ -223,8 +223,10 @@ class ForkingGRPOTrainer(
 
     @property
     def _rollout_callbacks(self) -> list[RolloutCallback]:
+        if not self.model.training:
+            return []
         callbacks = [call for call in self.callback_handler.callbacks if isinstance(call, RolloutCallback)]
-        return callbacks if self.model.training else []
+        return [call for call in callbacks if call.wants_rollout(self.args, self.state)]
 
     @property
     def _selects_later(self) -> bool:

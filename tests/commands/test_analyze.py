@@ -114,7 +114,7 @@ def test_a_missing_package_is_named_before_the_first_answer(tmp_path, monkeypatc
     monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: None if name == "matplotlib" else name)
     with pytest.raises(SystemExit):
         main(["analyze", "--model_name_or_path", "countdown", "--prompts", "countdown"])
-    assert "matplotlib is not installed: pip install trl-forking[analysis]" in capsys.readouterr().err
+    assert "matplotlib is not installed: pip install 'trl-forking[analysis]'" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

@@ -255,7 +255,7 @@ def test_exit_on_user_error_leaves_faults_of_the_program():
 
 def test_require_names_the_command_that_installs():
     require("yaml", "pyyaml")
-    with pytest.raises(UserError, match=r"pip install trl-forking\[math\]"):
+    with pytest.raises(UserError, match=r"pip install 'trl-forking\[math\]'"):
         require("no_such_package_at_all", "trl-forking[math]")
 
 

@@ -35,7 +35,11 @@ def test_demo_prints_and_writes_what_came_of_it(tmp_path):
     for path in figures["paths"].values():
         assert (tmp_path / path).exists(), path
     assert (tmp_path / figures["paths"]["entropy_plot"]).read_bytes().startswith(b"\x89PNG")
-    assert "Forking tokens" in (tmp_path / figures["paths"]["model_card"]).read_text()
+    card = (tmp_path / figures["paths"]["model_card"]).read_text()
+    assert "Forking tokens" in card and "No evaluation was recorded" not in card
+    assert f"| accuracy | {figures['accuracy_before']:.3f} (" in card
+    assert json.loads((tmp_path / "runs/demo/verdict.json").read_text())["sentences"] == figures["verdict"]
+    assert max(map(len, (line for line in result.stdout.splitlines() if line.startswith("step "))), default=0) <= 80
 
 
 @pytest.mark.slow
@@ -51,7 +55,7 @@ def test_interrupted_demo_is_taken_up_where_it_stopped(tmp_path):
         output += process.stdout.readline()
     process.send_signal(signal.SIGINT)
     output += process.communicate(timeout=60)[0]
-    assert process.returncode == 0 and " demo --resume --output_dir runs/demo" in output, output
+    assert process.returncode == 130 and " demo --resume --output_dir runs/demo" in output, output
     step = int(output.split("Interrupted at step ")[1].split(".")[0])
     assert (tmp_path / f"runs/demo/checkpoint-{step}").is_dir() and step < 14
 
@@ -100,3 +104,37 @@ def test_agreement_counts_only_tokens_that_counted():
     agreement = compute_fork_agreement(table)
     assert (agreement.precision, agreement.recall, agreement.num_tokens) == (1.0, 1.0, 17)
     assert compute_fork_agreement(pandas.DataFrame({"advantage": [1.0]})) is None
+
+
+def test_progress_fits_80_columns_with_its_figures():
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from trl_forking.commands.demo.training import build_columns, format_figures
+
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    steps = [{"reward": 0.31, "forking/threshold": 0.4, "entropy": 0.15}] * 3
+    with Progress(*build_columns(), console=console, auto_refresh=False) as progress:
+        task = progress.add_task("training", total=1300, figures=format_figures(steps))
+        progress.update(task, completed=1299)
+        progress.refresh()
+    lines = [line for line in screen.getvalue().replace("\r", "\n").splitlines() if "reward" in line]
+    assert "1299/1300 -:--:-- reward" in lines[-1] and lines[-1].endswith("entropy 0.150 nats")
+
+
+def test_models_are_compared_problem_by_problem():
+    from trl_forking.commands.demo.results import compare_evaluations
+    from trl_forking.countdown import CountdownEvaluation
+
+    problems = {"nums": [[3, 5, 2]] * 20, "goal": [16] * 20}
+    right, wrong = "5 + 3 = 8 left 8 2 , 8 * 2 = 16 vs 16 yes", "no"
+    own = CountdownEvaluation(20, 15, 0.75, (0.5, 0.9), [right] * 15 + [wrong] * 5)
+    other = CountdownEvaluation(20, 5, 0.25, (0.1, 0.5), [right] * 5 + [wrong] * 15)
+    comparison = compare_evaluations(own, other, problems)
+    assert comparison["difference"] == pytest.approx(0.5) and not comparison["is_noise"]
+    assert comparison["interval"][0] < 0.5 < comparison["interval"][1] and comparison["num_problems"] == 20
+    same = compare_evaluations(own, own, problems)
+    assert same["difference"] == 0.0 and same["is_noise"]

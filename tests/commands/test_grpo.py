@@ -12,7 +12,7 @@ from accelerate.commands.launch import launch_command_parser
 
 from trl_forking import ForkingGRPOConfig
 from trl_forking.commands.grpo import run_grpo
-from trl_forking.commands.launch import TRAINING_MODULE, LaunchArguments, choose_launcher
+from trl_forking.commands.launch import LAUNCHER_MODULE, TRAINING_MODULE, LaunchArguments, choose_launcher
 from trl_forking.commands.main import main
 from trl_forking.commands.math_arguments import _OFTEN_SET, MathArguments, make_parser
 from trl_forking.commands.recipes import find_config, find_examples
@@ -49,6 +49,8 @@ def start(monkeypatch, tmp_path):
             main(["grpo", *flags])
         path, command, environment = started.value.args
         assert path == command[0] == sys.executable
+        if command[1:3] == ["-m", LAUNCHER_MODULE]:  # runs the launcher, and ends without its traceback
+            command = [command[0], "-m", *command[3:]]
         return command[1:], environment
 
     return run
@@ -215,7 +217,7 @@ def test_a_config_that_accelerate_cannot_read_is_refused(mistake, tmp_path):
 def test_deepspeed_is_asked_for_where_it_is_needed(monkeypatch):
     monkeypatch.setattr("trl_forking.run.user_errors.find_spec", lambda name: None)
     args = plan_config(2)("runs/x", per_device_train_batch_size=8)
-    with pytest.raises(UserError, match=r"deepspeed is not installed: pip install trl-forking\[deepspeed\]"):
+    with pytest.raises(UserError, match=r"deepspeed is not installed: pip install 'trl-forking\[deepspeed\]'"):
         choose_launcher(LaunchArguments(accelerate_config="zero2"), args, num_gpus=2)
     assert choose_launcher(LaunchArguments(accelerate_config="ddp"), args, num_gpus=2)
 

@@ -14,6 +14,7 @@ from trl_forking.commands.card import CardArguments
 from trl_forking.commands.compare import CompareArguments
 from trl_forking.commands.compare_runs import CompareRunsArguments
 from trl_forking.commands.demo import DemoArguments
+from trl_forking.commands.doctor import DoctorArguments
 from trl_forking.commands.evaluate import EvaluateArguments
 from trl_forking.commands.main import COMMANDS, main
 from trl_forking.commands.math_arguments import MathArguments
@@ -44,6 +45,7 @@ OWN = {
     "card": CardArguments,
     "verdict": VerdictArguments,
     "rules": RulesArguments,
+    "doctor": DoctorArguments,
     "env": NoArguments,
     "verify": VerifyArguments,
 }

@@ -94,11 +94,11 @@ def test_vllm_has_room_for_prompt_and_answer(tmp_path):
 @pytest.mark.parametrize(
     ("package", "remedy"),
     [
-        ("math_verify", r"pip install trl-forking\[math\]"),
-        ("peft", r"pip install trl-forking\[peft\]"),
+        ("math_verify", r"pip install 'trl-forking\[math\]'"),
+        ("peft", r"pip install 'trl-forking\[peft\]'"),
         ("gguf", "pip install gguf"),
         ("bitsandbytes", "pip install bitsandbytes"),
-        ("vllm", r"pip install trl-forking\[vllm\]"),
+        ("vllm", r"pip install 'trl-forking\[vllm\]'"),
     ],
 )
 def test_missing_dependency_names_what_to_install(package, remedy, tmp_path, monkeypatch):

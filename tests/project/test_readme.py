@@ -67,6 +67,11 @@ def run(tiny_model_folder, tmp_path, monkeypatch):
                 main(["grpo", *flags, *output, *([] if "--dry_run" in flags else ["--max_steps", "1"])])
             case ["trl-forking", "analyze", *flags]:
                 main(["analyze", *flags, *output, "--num_prompts", "2", "--num_generations", "2"])
+            case ["trl-forking", "doctor", "--config", "my.yaml", *flags]:
+                main(["doctor", "--config", "cpu_smoke", *flags, *output, "--probe", "2"])
+            case ["trl-forking", "verdict", "runs/mine"]:
+                (tmp_path / "trainer_state.json").write_text('{"log_history": [{"reward": 0.5, "step": 1}]}')
+                main(["verdict", str(tmp_path)])
             case ["python", script, *flags]:
                 module = runpy.run_path(script)
                 settings = {"model_name_or_path": tiny_model_folder, "dataset_name": write_problems(tmp_path)}

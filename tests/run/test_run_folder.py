@@ -15,11 +15,13 @@ from trl_forking.card.model_card import rebuild_card
 from trl_forking.card.run_files import write_config
 from trl_forking.hub import push as hub
 from trl_forking.run.resume import find_last_complete
-from trl_forking.run.run_folder import FullDiskError, explaining_full_disk
+from trl_forking.run.run_folder import FullDiskError, check_output_folder, explaining_full_disk
+from trl_forking.run.user_errors import UserError
 
 
 def build(folder, **settings):
     settings = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch"} | settings
+    settings = {"overwrite_output_dir": True} | settings
     return build_trainer(folder, per_device_train_batch_size=16, gradient_accumulation_steps=1, **settings)
 
 
@@ -85,8 +87,32 @@ def test_other_errors_are_left_alone(tmp_path):
         raise PermissionError(13, "Permission denied")
 
 
+def test_another_run_in_the_folder_is_refused_without_consent(tmp_path):
+    build(tmp_path, max_steps=1).train()
+    trainer = build(tmp_path, max_steps=2, overwrite_output_dir=False)
+    with pytest.raises(
+        UserError, match="checkpoint-1 is of another run, and this run would write over it: go on with"
+    ):
+        trainer.train()
+    assert trainer.state.global_step == 0
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 2
+    trainer.train()  # the folder is its own by now
+
+
+@pytest.mark.parametrize("name", ["file", "file/run", "/proc/run", "x" * 300, "nul\0l"])
+def test_a_folder_that_cannot_be_written_is_refused_and_nothing_is_left(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    with pytest.raises(UserError, match="name another"):
+        check_output_folder(name)
+    check_output_folder("new/run")
+    check_output_folder(".")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.slow
-def test_another_run_in_the_folder_is_warned_of(tmp_path, caplog):
+def test_another_run_in_the_folder_is_warned_of_with_consent(tmp_path, caplog):
     build(tmp_path).train()
     assert "holds another run" not in caplog.text
     build(tmp_path, max_steps=4).train(resume_from_checkpoint=True)

@@ -34,7 +34,7 @@ class ForkReportCallback(RolloutCallback):
     The callback acts at the first step, at the last step and every `every_n_steps` steps. Each time it does three things:
 
     - It writes the page `_forks/step-<n>.html` into the run's folder. The page shows the newest answers, with every token
-      shaded by its entropy and the kept tokens marked, tables and, if `trl-forking[analysis]` is installed, figures. The
+      shaded by its entropy and the kept tokens marked, tables and figures. The
       page has the probability of a token only if the trainer scored the rollout for its update. It has no alternatives
       to a token: run `trl-forking analyze` on a checkpoint to see them.
     - It sends the words with the highest entropies, the marked answers and the distribution of the entropies to wandb,
@@ -49,7 +49,8 @@ class ForkReportCallback(RolloutCallback):
         trainer ([`ForkingGRPOTrainer`]):
             Trainer that the callback is added to.
         every_n_steps (`int`, *optional*, defaults to `50`):
-            Steps from one page to the next.
+            Steps from one page to the next. `None` makes one page, at the last step, and logs no overlap: then all other
+            steps are as they would be without the callback.
         max_answers (`int`, *optional*, defaults to `64`):
             Largest number of answers on a page.
 
@@ -79,7 +80,7 @@ class ForkReportCallback(RolloutCallback):
     ```
     """
 
-    def __init__(self, trainer: ForkingTrainer, every_n_steps: int = 50, max_answers: int = 64):
+    def __init__(self, trainer: ForkingTrainer, every_n_steps: int | None = 50, max_answers: int = 64):
         self.trainer, self.every_n_steps, self.max_answers = trainer, every_n_steps, max_answers
         check_at_least(1, self, "every_n_steps", "max_answers")
         if trainer.args.selection_scope == "micro_batch" and trainer.args.drops_tokens:
@@ -95,7 +96,16 @@ class ForkReportCallback(RolloutCallback):
         """Folder of the pages. Its name begins with `_`, so it is never pushed: the pages hold rows of the data."""
         return Path(self.trainer.args.output_dir) / "_forks"
 
+    def wants_rollout(self, args: Any, state: Any) -> bool:
+        """Return whether the next rollout can be on a page."""
+        if self.every_n_steps is not None:
+            return True
+        micro_batches = args.steps_per_generation * args.num_iterations
+        return state.global_step + math.ceil(micro_batches / args.gradient_accumulation_steps) >= state.max_steps
+
     def on_train_begin(self, args, state, control, **kwargs):
+        if self.every_n_steps is None:
+            return
         self._probe = self._load_probe() if state.global_step else None
         if state.global_step and self._probe is None:
             logger.warning(
@@ -104,10 +114,14 @@ class ForkReportCallback(RolloutCallback):
             )
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self._probe is None and state.global_step == 1:
-            self._take_probe()
         # Transformers stops after this step by `control` or because it is the last.
         is_last = control.should_training_stop or state.global_step >= state.max_steps
+        if self.every_n_steps is None:
+            if is_last:
+                self._report(state.global_step)
+            return
+        if self._probe is None and state.global_step == 1:
+            self._take_probe()
         if state.global_step % self.every_n_steps and state.global_step != 1 and not is_last:
             return
         if self._probe is not None:
@@ -182,7 +196,7 @@ class ForkReportCallback(RolloutCallback):
         names = ("output_dir", "top_entropy_quantile", "token_selection", "selection_scope")
         settings = {"step": step} | {name: getattr(args, name) for name in names}
         figures: dict[str, Any] = {}
-        with suppress(UserError):  # matplotlib is optional
+        with suppress(UserError):  # matplotlib may be missing
             require_plots()
             figures = draw_figures(records, summary)
         write_page(path, records, f"Forks at step {step}", settings, summary, figures, self.max_answers)

@@ -1,21 +1,40 @@
-"""The model card in the trainer: recorded when a run ends, made when the model is saved."""
+"""The model card and the verdict in the trainer: made when a run ends, and when the model is saved."""
+
+from pathlib import Path
 
 from trl import GRPOTrainer
 
+from ..verdict.history import collect_history
+from ..verdict.verdict import judge_run, write_verdict
 from .model_card import create_card, record_run, warning_of_failure
 
 
 class CardMixin(GRPOTrainer):
-    """Records the facts of a run in its folder and makes the model card of them."""
+    """
+    Records the facts of a run in its folder, makes the model card of them, and says what the run shows.
+
+    Attributes:
+        is_recorded (`bool`): whether the record of this run is in its folder.
+        prints_verdict (`bool`): whether the end of a training prints the verdict, if the run is long enough to have one.
+    """
 
     is_recorded = False
+    prints_verdict = True
 
     def train(self, *args, **kwargs):
         output = super().train(*args, **kwargs)
         if self.is_world_process_zero():
             with warning_of_failure():
                 record_run(self)
+                self._judge()
         return output
+
+    def _judge(self) -> None:
+        settings = {"dynamic_sampling": self.args.dynamic_sampling}
+        verdict = judge_run(collect_history(self.state.log_history, settings))
+        write_verdict(Path(self.args.output_dir), verdict)
+        if self.prints_verdict and verdict.is_long_enough:
+            print("\n".join(verdict.sentences))
 
     def create_model_card(self, model_name=None, dataset_name=None, tags=None, example_prompt=None):
         """Make the card in `output_dir`, with an example prompt for its quick start; see [`create_card`]."""

@@ -35,15 +35,16 @@ def describe_model(run: dict[str, Any], settings: dict[str, Any]) -> str:
         for name in find_datasets(run, settings)
     ]
     num_prompts = run["data"]["num_prompts"]
-    prompts = f"{num_prompts:,} prompts" if num_prompts is not None else "a stream of prompts"
+    prompts = f"{num_prompts:,} prompt{'s' * (num_prompts != 1)}" if num_prompts is not None else "a stream of prompts"
     data = f"{prompts} of {' and '.join(names)}" if names else prompts
     kind = f"an adapter ({_format_type(adapter['type'])}) for {base}, trained" if adapter else f"{base}, fine-tuned"
-    rewards = " and ".join(
+    rewards = [
         format_code(reward["name"]) + (f" (weight {reward['weight']:g})" if reward["weight"] != 1 else "")
         for reward in run["rewards"]
-    )
+    ]
     return (
-        f"This is {kind} by reinforcement learning on {data}, with the reward {rewards}. It was made with "
+        f"This is {kind} by reinforcement learning on {data}, with the reward{'s' * (len(rewards) != 1)} "
+        f"{_join(rewards, 'and') if rewards else 'of none'}. It was made with "
         "[TRL](https://github.com/huggingface/trl) and trl-forking."
     )
 

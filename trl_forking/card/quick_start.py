@@ -3,9 +3,7 @@
 from typing import Any
 
 from ..writing.markdown import format_block, format_python
-
-
-_QUESTION = "What is 7 * 6 + 5? Think step by step."
+from .example_prompt import QUESTION
 
 
 def write_quick_start(run: dict[str, Any], place: str, settings: dict[str, Any]) -> str:
@@ -24,7 +22,7 @@ def write_quick_start(run: dict[str, Any], place: str, settings: dict[str, Any])
         `str`: a block of code.
     """
     model = run["model"]
-    prompt = format_python(run["names"].get("example_prompt") or _QUESTION)
+    prompt = format_python(run["names"].get("example_prompt") or QUESTION)
     lines = _load_adapter(model, place, settings) if model["adapter"] else _load_pipeline(model, place)
     if model["has_chat_template"]:
         content = f'[{{"type": "text", "text": {prompt}}}]' if model["takes_images"] else prompt

@@ -1,4 +1,8 @@
-"""The facts of a run as plain data, from which its card is made. They have no token, absolute path or row of the data."""
+"""
+The facts of a run as plain data, from which its card is made.
+
+They have no token, no absolute path, and no row of the data unless the tokenizer can read nothing else.
+"""
 
 import math
 import os
@@ -11,10 +15,12 @@ from typing import Any
 import torch
 
 from ..forking_grpo_config import ForkingGRPOConfig
+from ..run.code_version import find_code_version
 from ..run.trainer_protocol import ForkingTrainer
 from ..settings.plain import make_plain
 from ..writing.markdown import is_repo_id
 from .changed_settings import find_changed_settings, shorten_path
+from .example_prompt import find_example_prompt
 from .logged_evaluations import collect_evaluations
 from .run_files import FORMAT
 
@@ -49,6 +55,9 @@ def collect_run(trainer: ForkingTrainer, earlier: dict[str, Any] | None = None, 
     given = {**(earlier or {}).get("names", {}), **{name: value for name, value in names.items() if value is not None}}
     if "dataset_name" in given:
         given["dataset_name"] = _hide_folders(given["dataset_name"])
+    if "example_prompt" not in given:
+        example = find_example_prompt(trainer.processing_class, trainer.train_dataset)
+        given |= {} if example is None else {"example_prompt": example}
     has_adapter = _find_adapter(trainer.model) is not None
     return {
         "format": FORMAT,
@@ -250,4 +259,5 @@ def _find_versions(others: list[str]) -> dict[str, str]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return versions
+    code = find_code_version()
+    return versions if code is None else versions | {"git": code}

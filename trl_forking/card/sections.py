@@ -27,7 +27,14 @@ _MEANINGS = {
     "epsilon_high": "upper clip range",
 }
 _RARE = ("token_rule", "top_entropy_quantile_end", "kl_tokens")
-_TITLES = {"trl-forking": "trl-forking", "trl": "TRL", "torch": "PyTorch", "peft": "PEFT", "vllm": "vLLM"}
+_TITLES = {
+    "git": "Git commit of the working directory",
+    "trl-forking": "trl-forking",
+    "trl": "TRL",
+    "torch": "PyTorch",
+    "peft": "PEFT",
+    "vllm": "vLLM",
+}
 
 
 def describe_run(

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis import ScoredAnswer, summarize
+from ..analysis.models import check_model_path
 from ..analysis.page import choose_min_count, draw_figures, require_plots, write_figures, write_page, write_tables
 from ..analysis.planned import PlannedTokens, mark_planned, plan_tokens, score_costly, tabulate_overlap
 from ..analysis.summary import describe
+from ..run.run_folder import check_output_folder
 from ..run.user_errors import check_at_least, exit_on_user_error
 from ..selection.rules import Rule, find_rule
 from .answers import ANSWER_GROUPS, AnswerArguments, answer_prompts, load, read_for_page, read_prompts
-from .arguments import ForkingParser
+from .arguments import BUILT_IN, ForkingParser
 from .quiet import quiet_libraries
 
 
@@ -119,6 +121,9 @@ def run_analyze(flags: list[str]) -> None:
     folder = Path(args.output_dir)
     with exit_on_user_error(parser.debug):
         require_plots()
+        check_output_folder(folder)
+        if args.model_name_or_path != BUILT_IN:
+            check_model_path(args.model_name_or_path)
         rows, verifier = read_prompts(args)
         model, tokenizer = load(args.model_name_or_path, args)
         print(f"Answers go to {folder}; after an interruption the same command goes on.")

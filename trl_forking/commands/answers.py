@@ -8,6 +8,7 @@ import numpy as np
 
 from ..analysis import ScoredAnswer, collect, iterate_records, load_model, verify_solution
 from ..analysis.forks import check_share
+from ..analysis.models import check_device
 from ..data.prompts import choose_prompts
 from ..decoding.sampling import SamplingSettings
 from ..run.lengths import check_lengths, find_context_length
@@ -119,6 +120,7 @@ class AnswerArguments:
             raise ValueError("prompts is missing: give --prompts FILE, a data set of the Hub, or countdown.")
         check_at_least(1, self, "num_prompts", "batch_size")
         check_share(self.top_entropy_quantile)
+        check_device(self.device, self.dtype)
         SamplingSettings(self.num_generations, self.max_completion_length, self.temperature, self.top_p, self.top_k)
 
 

@@ -1,16 +1,20 @@
 """The parser of every command: TRL's, with short messages for a user's mistakes and a short help."""
 
 import argparse
+import difflib
 import re
 import sys
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
 from trl import TrlParser
 
 from ..run.user_errors import UserError, exit_on_user_error
+from ..settings.limits import check_numbers
 from .config_file import convert_value, read_key_lines, suggest_name, take_config
+from .help_text import HelpFormatter, find_width, format_flag, format_names, wrap_lines
 
 
 BUILT_IN = "countdown"
@@ -20,7 +24,9 @@ _NOTE = (
     "--config FILE.yaml sets any of these flags; the command line overrides the file. --debug shows the traceback of a "
     "mistake."
 )
-_WIDTH = 118
+_COMMAND_LINE = "command line"
+_CHOICE = re.compile(r"argument (?P<flag>--\w+)\S*: invalid choice: '(?P<value>.*)' \(choose from (?P<choices>.*)\)")
+_NEGATIVE_NUMBER = re.compile(r"^-(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)$", re.IGNORECASE)
 
 
 class ForkingParser(TrlParser):
@@ -41,6 +47,8 @@ class ForkingParser(TrlParser):
             Dataclasses whose fields become the flags.
         groups (`Mapping[str, Iterable[str]]`, *optional*):
             The sections of `--help`: a title, and the names of the fields below it.
+        also (`Mapping[str, Iterable[str]]`, *optional*):
+            Further fields of a section, of which `--help` shows the names only.
         notes (`Iterable[str]`, *optional*):
             Paragraphs that `--help` shows after the groups.
         **kwargs:
@@ -68,21 +76,25 @@ class ForkingParser(TrlParser):
         dataclass_types: Any = None,
         *,
         groups: Mapping[str, Iterable[str]] | None = None,
+        also: Mapping[str, Iterable[str]] | None = None,
         notes: Iterable[str] = (),
         **kwargs: Any,
     ):
         # An abbreviation that fits one field today fits two as soon as TRL adds another one.
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("epilog", _NOTE)
-        kwargs.setdefault("formatter_class", _HelpFormatter)
+        kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(dataclass_types, **kwargs)
+        self.usage = self.usage or f"{self.prog} [flags]"  # type: ignore[has-type]  # argparse would list all flags
+        # argparse of Python 3.13 and older takes -1e-6 for a flag.
+        self._negative_number_matcher = _NEGATIVE_NUMBER
         if self.add_help:
             self.add_argument(
                 "--help-all", "--help_all", action="help", default=argparse.SUPPRESS, help="show every flag and exit"
             )
         self.debug = False
         self.config_path: str | None = None
-        self._groups, self._notes = groups, list(notes)
+        self._groups, self._also, self._notes = groups, also or {}, list(notes)
         self._config_lines: dict[str, int] = {}  # key -> line in the YAML file
         self._args: list[str] = []
         self._refuse_unknown = True
@@ -147,7 +159,7 @@ class ForkingParser(TrlParser):
 
     def format_short_help(self) -> str:
         """
-        Write the short help: the flags of the groups with their defaults, and the notes.
+        Write the short help: the flags of the groups with their defaults, and the notes, at the width of the terminal.
 
         Returns:
             `str`: usage, description, groups and notes.
@@ -167,20 +179,21 @@ class ForkingParser(TrlParser):
         ...
         ```
         """
-        sections = [f"usage: {self.usage or f'{self.prog} [flags]'}"]
-        if self.description:
-            sections.append(textwrap.fill(self.description, _WIDTH))
+        width, groups = find_width(), []
         for title, names in (self._groups or {}).items():
-            sections.append("\n".join([title, *(self._format_flag(name) for name in names)]))
-        sections += self._notes
-        sections.append(textwrap.fill(f"{_NOTE} --help-all shows every flag.", _WIDTH))
-        return "\n\n".join(sections) + "\n"
-
-    def _format_flag(self, name: str) -> str:
-        action = next(action for action in self._actions if action.dest == name)
-        default = "" if action.default is None or action.default is False else f" [{action.default}]"
-        text = (action.help or "").replace("`", "").replace("%%", "%")
-        return textwrap.fill(f"  --{name:28s} {text}{default}", _WIDTH, subsequent_indent=" " * 33)
+            flags = [
+                format_flag(next(action for action in self._actions if action.dest == name), width) for name in names
+            ]
+            groups.append("\n".join([title, *flags, *format_names(self._also.get(title, ()), width)]))
+        opening = f"usage: {self.usage}"
+        parts = [
+            opening,
+            self.description or "",
+            "\n".join(groups),
+            *self._notes,
+            f"{_NOTE} --help-all shows every flag.",
+        ]
+        return "\n\n".join(wrap_lines(part, width) for part in parts if part) + "\n"
 
     def set_defaults_with_config(self, **config: Any) -> list[str]:
         """Check the keys and values of the YAML file, make them the defaults, and return what belongs to no field."""
@@ -210,35 +223,65 @@ class ForkingParser(TrlParser):
 
     def parse_args_into_dataclasses(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Build the dataclasses, and say on which line a value stands that one of them refuses."""
+        with self.naming_places():
+            parsed = super().parse_args_into_dataclasses(*args, **kwargs)
+            for instance in filter(is_dataclass, parsed):
+                check_numbers(instance)
+            return parsed
+
+    @contextmanager
+    def naming_places(self) -> Iterator[None]:
+        """
+        Say where the value stands that a check refuses: on the command line, or on which line of the YAML file.
+
+        Raises:
+            [`UserError`]: in place of a `ValueError` that names a field which was set.
+
+        Example:
+        ```python
+        >>> from dataclasses import make_dataclass
+        >>> from trl_forking.commands.arguments import ForkingParser
+
+        >>> parser = ForkingParser(make_dataclass("Arguments", [("seed", int, 0)]))
+        >>> arguments = parser.parse_args_and_config(["--seed", "1"])
+        >>> with parser.naming_places():
+        ...     raise ValueError("seed must be even, but it is 1.")
+        Traceback (most recent call last):
+            ...
+        trl_forking.run.user_errors.UserError: command line: seed must be even, but it is 1.
+        ```
+        """
         try:
-            return super().parse_args_into_dataclasses(*args, **kwargs)
-        except UserError:
-            raise
+            yield
         except ValueError as error:
-            given = {arg.split("=")[0].lstrip("-").replace("-", "_") for arg in self._args if arg.startswith("-")}
-            named = [key for key in self._config_lines if key not in given and re.search(rf"\b{key}\b", str(error))]
-            raise UserError(f"{self._place(named[0]) if named else ''}{error}") from error
+            text = str(error)
+            if text.startswith(tuple(filter(None, (self.config_path, _COMMAND_LINE, "--")))):
+                raise
+            raise UserError(f"{self._find_place(text)}{text}") from error
+
+    def _find_place(self, message: str) -> str:
+        """Find where the first field stands that a message names and that was set."""
+        given = {arg.split("=")[0].lstrip("-").replace("-", "_") for arg in self._args if arg.startswith("-")}
+        dests = {action.dest for action in self._actions}
+        for name in re.findall(r"\w+", message):
+            if name in dests & given:
+                return f"{_COMMAND_LINE}: "
+            if name in dests & self._config_lines.keys():
+                return self._place(name)
+        return ""
 
     def error(self, message: str) -> Any:
         """Raise a message of argparse as a [`UserError`]; argparse itself would print the usage of all flags."""
+        if match := _CHOICE.fullmatch(message):
+            choices = re.findall(r"'([^']*)'", match["choices"])
+            close = difflib.get_close_matches(match["value"], choices, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"take one of {', '.join(map(repr, choices))}."
+            message = f"{match['flag']}: {match['value']!r} is not one of its values; {remedy}"
         raise UserError(message)
 
     def _place(self, key: str) -> str:
         line = f":{self._config_lines[key]}" if key in self._config_lines else ""  # a key of a YAML merge has none
         return f"{self.config_path}{line}: "
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a `%` of a help text as it is. argparse would take it for a format, and crash."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        known = {"prog", *vars(action)}
-
-        def escape(match: re.Match[str]) -> str:
-            is_format = match["escaped"] is not None or match["name"] in known
-            return match[0] if is_format else f"%{match[0]}"
-
-        return re.sub(r"%(?P<escaped>%)?(?:\((?P<name>\w+)\)[sdr])?", escape, super()._get_help_string(action) or "")
 
 
 def _take_debug(args: list[str]) -> tuple[bool, list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis import load_model
+from ..analysis.models import check_device, check_model_path
 from ..analysis.shards import read_settings
 from ..decoding.sampling import SamplingSettings
 from ..evaluation.answering import EngineStopped, answer_problems, encode_prompts
@@ -17,6 +18,7 @@ from ..evaluation.results import EvaluatedSet, build_table, choose_headlines, de
 from ..evaluation.summary import compare_summaries, summarize_answers
 from ..evaluation.verifiers import Verifier
 from ..run.lengths import find_context_length
+from ..run.run_folder import check_output_folder
 from ..run.user_errors import UserError, check_at_least, exit_on_user_error
 from .arguments import BUILT_IN, ForkingParser
 from .problem_sources import apply_template, choose_template, load_problem_sources
@@ -130,7 +132,8 @@ class EvaluateArguments:
         if not self.data:
             raise ValueError("data is missing: give --data aime24, another problem set, a file, or countdown.")
         check_at_least(1, self, "num_problems", "batch_size", "shard_size", "vllm_tensor_parallel_size")
-        self.build_sampling(self.max_completion_length or 1)
+        self.build_sampling(1 if self.max_completion_length is None else self.max_completion_length)
+        check_device(self.device, self.dtype)
 
     def build_sampling(self, max_completion_length: int) -> SamplingSettings:
         """Build the settings of the sampler for a largest number of tokens."""
@@ -178,6 +181,9 @@ def run_evaluate(flags: list[str]) -> None:
     (args,) = parser.parse_args_and_config(flags)
     begin = time.perf_counter()
     with exit_on_user_error(parser.debug, (ValueError, ImportError, OSError, EngineStopped)):
+        check_output_folder(args.output_dir)
+        if args.model_name_or_path != BUILT_IN:
+            check_model_path(args.model_name_or_path)
         sets = evaluate(args)
     folder = Path(args.output_dir)
     write_results(folder, sets, args.model_name_or_path)
@@ -238,6 +244,10 @@ def _check_baseline(args: EvaluateArguments) -> None:
     if args.baseline is not None and not Path(args.baseline).is_dir():
         raise UserError(
             f"--baseline: there is no folder {args.baseline}; give the --output_dir of another evaluation."
+        )
+    if args.baseline is not None and not any(Path(args.baseline).rglob("*.parquet")):
+        raise UserError(
+            f"--baseline: the folder {args.baseline} has no answers; give the --output_dir of another evaluation."
         )
 
 

@@ -4,13 +4,14 @@ import os
 import warnings
 
 from ..forking_grpo_config import ForkingGRPOConfig
+from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
 from .arguments import ForkingParser
 from .config_file import take_config
 from .eval_data import check_eval_data
 from .launch import choose_launcher, choose_num_processes, count_gpus, replace_process
-from .math_arguments import check_arguments, check_packages, find_checkpoint, make_parser
-from .math_loading import check_dataset_name
+from .math_arguments import check_arguments, check_packages, find_checkpoint, find_finished, make_parser
+from .math_loading import check_dataset_name, check_model_name
 from .recipes import describe_recipes, find_config
 from .settings import plan_config
 from .train_math import main as train_math
@@ -49,13 +50,17 @@ def run_grpo(flags: list[str]) -> None:
     parser = _make_grpo_parser(plan_config(num_processes))
     script_args, training_args, model_args = parser.parse_args_and_config(flags)
     launcher: list[str] | None = None
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         check_arguments(script_args, training_args, model_args, parser.config_path or "command line")
         if not script_args.dry_run:
             check_packages(script_args, training_args, model_args)
             check_dataset_name(script_args)
             check_eval_data(script_args, training_args)
-            find_checkpoint(training_args)
+            check_model_name(model_args)
+            check_output_folder(training_args.output_dir)
+            if sentence := find_finished(training_args, find_checkpoint(training_args)):
+                print(sentence)
+                return
             launcher = choose_launcher(script_args, training_args, num_gpus)
     if launcher is None:
         train_math(flags)

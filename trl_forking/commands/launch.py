@@ -1,5 +1,6 @@
 """What starts the processes of a training run: arguments, the choice of a launcher, and the start itself."""
 
+import math
 import os
 import shlex
 import sys
@@ -18,6 +19,8 @@ from .settings import count, suggest_batch
 
 TRAINING_MODULE = "trl_forking.commands.train_math"
 """The module that every process of a training run executes."""
+LAUNCHER_MODULE = "trl_forking.commands.launched"
+"""The module that runs a launcher."""
 
 
 @dataclass
@@ -39,7 +42,7 @@ class LaunchArguments:
             Whether to print the settings and the batch sizes, and to stop before anything is loaded.
 
     Raises:
-        `ValueError`: if a number of processes or machines is below 1.
+        `ValueError`: if a number of processes or machines is below 1, or another number is out of its range.
 
     Example:
     ```python
@@ -67,7 +70,14 @@ class LaunchArguments:
     )
 
     def __post_init__(self) -> None:
-        check_at_least(1, self, "num_processes", "num_machines")
+        check_at_least(1, self, "num_processes", "num_machines", "main_process_port")
+        check_at_least(0, self, "machine_rank")
+        if self.main_process_port is not None and self.main_process_port > 65_535:
+            raise ValueError(f"main_process_port must be at most 65535, but it is {self.main_process_port}.")
+        if self.machine_rank is not None and self.machine_rank >= (self.num_machines or math.inf):
+            raise ValueError(
+                f"machine_rank is {self.machine_rank}, but num_machines is {self.num_machines}: the machines count from 0."
+            )
 
 
 @dataclass
@@ -175,6 +185,7 @@ def choose_launcher(launch: LaunchArguments, args: ForkingGRPOConfig, num_gpus: 
     """
     num_processes = args.world_size
     config = None if launch.accelerate_config is None else find_config(launch.accelerate_config, "accelerate_configs")
+    cluster = None if config is None else _read_accelerate_config(config)
     if args.use_cpu or num_gpus == 0:
         if config is not None and config.parent == find_examples() / "accelerate_configs":
             why = "use_cpu is true" if args.use_cpu else "this machine has none"
@@ -188,7 +199,7 @@ def choose_launcher(launch: LaunchArguments, args: ForkingGRPOConfig, num_gpus: 
     if config is None and num_processes == 1:
         return None if num_gpus == 1 else []
     config = config or find_config("ddp", "accelerate_configs")
-    _check_machines(launch, args, num_gpus, _read_accelerate_config(config))
+    _check_machines(launch, args, num_gpus, cluster or _read_accelerate_config(config))
     launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config)]
     launcher += ["--num_processes", str(num_processes)]
     for name in ("num_machines", "machine_rank", "main_process_ip", "main_process_port"):
@@ -251,8 +262,11 @@ def replace_process(launcher: list[str], flags: list[str], environment: dict[str
     if not launcher:  # TRL refuses several GPUs in one process
         visible = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         environment = environment | {"CUDA_VISIBLE_DEVICES": visible}
-    command = [sys.executable, *launcher, "-m", TRAINING_MODULE, *flags]
-    print(f"Starting {count(num_processes, 'process', 'processes')}: {shlex.join(command)}", file=sys.stderr)
+    training = ["-m", TRAINING_MODULE, *flags]
+    shown = shlex.join([sys.executable, *launcher, *training])
+    print(f"Starting {count(num_processes, 'process', 'processes')}: {shown}", file=sys.stderr)
+    # The launcher runs inside a module of ours, which ends without a traceback after a mistake or a signal.
+    command = [sys.executable, *(["-m", LAUNCHER_MODULE, *launcher[1:]] if launcher else []), *training]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, command, environment)

@@ -1,26 +1,60 @@
 """The flags of a training run on math problems, and the checks that come before anything is loaded."""
 
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from trl import ModelConfig, ScriptArguments
 
 from ..forking_grpo_config import ForkingGRPOConfig
-from ..run.resume import find_any_checkpoint, resolve_checkpoint
-from ..run.user_errors import UserError, require
+from ..run.resume import describe_finished, find_any_checkpoint, resolve_checkpoint
+from ..run.user_errors import UserError, check_at_least, require
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
 from .settings import plan_config
 
 
-_OFTEN_SET = (
-    *("model_name_or_path", "dataset_name", "dataset_config", "output_dir", "max_steps", "learning_rate"),
-    *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"),
-    *("max_completion_length", "use_vllm", "vllm_mode", "use_peft", "load_in_4bit", "save_steps"),
-    *("resume_from_checkpoint", "report_to", "seed"),
-)
+_ELSEWHERE = {
+    *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
+    *("dynamic_sampling", "dynamic_sampling_max_rounds", "loss_type", "epsilon_high", "sparse_update", "log_entropy"),
+    *("balance_micro_batches", "balance_ranks", "max_tokens_per_micro_batch", "entropy_from_generation"),
+    "overwrite_output_dir",
+}
+_GROUPS = {
+    "Model": ("gguf_file",),
+    "Data and reward": (
+        *("prompt_template", "max_prompt_length", "soft_overlong_cache", "eval_data", "eval_num_problems"),
+    ),
+    "Forks": (
+        *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
+        *("dynamic_sampling", "dynamic_sampling_max_rounds", "loss_type", "epsilon_high"),
+        # Further fields of the method come here by themselves.
+        *(name for name in ForkingGRPOConfig.__annotations__ if name not in _ELSEWHERE),
+    ),
+    "Batch": ("sparse_update", "balance_micro_batches", "balance_ranks", "max_tokens_per_micro_batch"),
+    "Generation": ("entropy_from_generation",),
+    "Launch": tuple(LaunchArguments.__annotations__),
+    "Hub": (),
+    "Logging": ("log_entropy", "report_forks_every", "overwrite_output_dir"),
+}
+# What of TRL and Transformers is often set. `--help` shows the names.
+_ALSO = {
+    "Model": ("model_name_or_path", "dtype", "use_peft", "lora_r", "load_in_4bit", "attn_implementation"),
+    "Data and reward": ("dataset_name", "dataset_config", "dataset_train_split", "reward_weights"),
+    "Batch": (
+        *("max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size", "num_generations"),
+        *("gradient_accumulation_steps", "steps_per_generation", "num_iterations", "seed"),
+    ),
+    "Generation": ("max_completion_length", "temperature", "top_p", "top_k", "use_vllm", "vllm_mode"),
+    "Launch": ("use_cpu", "bf16", "gradient_checkpointing"),
+    "Hub": ("push_to_hub", "hub_model_id", "hub_private_repo", "hub_token"),
+    "Logging": (
+        *("output_dir", "logging_steps", "report_to", "save_steps", "save_total_limit", "resume_from_checkpoint"),
+        *("log_completions", "eval_strategy", "eval_steps"),
+    ),
+}
+_OFTEN_SET = tuple(name for names in _ALSO.values() for name in names)
 
 
 @dataclass
@@ -43,6 +77,12 @@ class MathArguments(LaunchArguments, ScriptArguments):
             `dataset_test_split` of `dataset_name`.
         eval_num_problems (`int`, *optional*):
             Number of problems to take from each set, from the first one on; by default all.
+        report_forks_every (`int`, *optional*):
+            Steps from one page of forks to the next, see [`~trl_forking.analysis.ForkReportCallback`]; 0 for no page. By
+            default the last step alone has a page.
+
+    Raises:
+        `ValueError`: if a number is below 1.
 
     Example:
     ```python
@@ -62,13 +102,20 @@ class MathArguments(LaunchArguments, ScriptArguments):
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file in the folder `model_name_or_path`."})
     eval_data: list[str] | None = field(
         default=None,
-        metadata={
-            "help": "Problem sets of evaluations while training, as for `evaluate --data`; needs eval_strategy."
-        },
+        metadata={"help": "Problem sets of evaluations while training, as of `evaluate --data`."},
     )
     eval_num_problems: int | None = field(
         default=None, metadata={"help": "Number of problems of each of these sets; all by default."}
     )
+    report_forks_every: int | None = field(
+        default=None,
+        metadata={"help": "Steps from one page of forks to the next; 0: none; by default the last step."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, self, "max_prompt_length", "eval_num_problems")
+        check_at_least(0, self, "report_forks_every")
 
 
 def make_parser(
@@ -96,18 +143,8 @@ def make_parser(
     'x'
     ```
     """
-    often_set = textwrap.fill(" ".join(f"--{name}" for name in _OFTEN_SET), 116, subsequent_indent="  ")
     kwargs.setdefault("description", "Train a model on math problems, with gradient on its forking tokens only.")
-    return ForkingParser(
-        (MathArguments, config_class, ModelConfig),
-        groups={
-            "Start": LaunchArguments.__annotations__,
-            "Problems and reward": MathArguments.__annotations__,
-            "Forking tokens": ForkingGRPOConfig.__annotations__,
-        },
-        notes=[f"Often set, of TRL and Transformers (--help-all shows every flag)\n  {often_set}", *notes],
-        **kwargs,
-    )
+    return ForkingParser((MathArguments, config_class, ModelConfig), groups=_GROUPS, also=_ALSO, notes=notes, **kwargs)
 
 
 def choose_config_class(args: list[str] | None = None) -> type[ForkingGRPOConfig]:
@@ -170,13 +207,19 @@ def check_arguments(
             f"{source}: dataset_name is missing: give a data set of the Hub, or a file such as problems.jsonl."
         )
     if (script_args.dataset_name == BUILT_IN) != (model_args.model_name_or_path == BUILT_IN):
-        raise UserError(f"{source}: the built-in model knows the built-in task only: set both names to {BUILT_IN}.")
+        raise UserError(
+            f"{source}: the built-in model knows the built-in task only, but model_name_or_path is "
+            f"{model_args.model_name_or_path} and dataset_name is {script_args.dataset_name}: set both to {BUILT_IN}, or none."
+        )
     longest = training_args.max_completion_length
     if not 0 <= script_args.soft_overlong_cache <= longest:
-        raise UserError(f"{source}: soft_overlong_cache must be 0 to {longest} (max_completion_length).")
+        raise UserError(
+            f"soft_overlong_cache must be 0 to {longest} (max_completion_length), but it is "
+            f"{script_args.soft_overlong_cache}."
+        )
     needed, window = longest + (script_args.max_prompt_length or 1), training_args.vllm_max_model_length
     if window is not None and window < needed:
-        raise UserError(f"{source}: vllm_max_model_length is {window}: prompt and answer take up to {needed} tokens.")
+        raise UserError(f"vllm_max_model_length is {window}: prompt and answer take up to {needed} tokens.")
 
 
 def check_packages(script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> None:
@@ -237,10 +280,38 @@ def find_checkpoint(training_args: ForkingGRPOConfig) -> str | bool | None:
     """
     folder = str(training_args.resume_from_checkpoint)
     if folder.lower() in ("none", "false"):
-        if last := find_any_checkpoint(training_args.output_dir):
+        last = find_any_checkpoint(training_args.output_dir)
+        if last and not training_args.overwrite_output_dir:
             raise UserError(
                 f"{last} is of another run: --resume_from_checkpoint true goes on with that run, or set another "
                 "output_dir for a new one."
             )
         return None
     return resolve_checkpoint(True if folder.lower() in ("true", "last") else folder, training_args.output_dir)
+
+
+def find_finished(training_args: ForkingGRPOConfig, checkpoint: str | bool | None) -> str | None:
+    """
+    Say that the run to resume is finished and its model is saved, before anything is loaded.
+
+    Args:
+        training_args ([`ForkingGRPOConfig`]):
+            Settings.
+        checkpoint (`str`, *optional*):
+            What [`find_checkpoint`] found.
+
+    Returns:
+        `str` or `None`: a sentence, or `None` if there is something left to do.
+
+    Example:
+    ```python
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> from trl_forking.commands.math_arguments import find_finished
+    >>> find_finished(ForkingGRPOConfig("runs/new"), None) is None
+    True
+    ```
+    """
+    folder = Path(str(training_args.output_dir))
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return None  # it was ended before its model was saved
+    return describe_finished(checkpoint, training_args.max_steps, training_args.num_train_epochs)

@@ -8,10 +8,13 @@ from trl import ModelConfig, get_quantization_config
 from trl.rewards import get_soft_overlong_punishment
 
 from .. import countdown
+from ..analysis.callback import ForkReportCallback
+from ..analysis.models import check_model_path, naming_model
 from ..data.problems import build_dataset, drop_long_prompts, find_short_prompts, read_problems
 from ..data.sources import check_source
 from ..data.templates import END_OF_TEXT
 from ..forking_grpo_config import ForkingGRPOConfig
+from ..forking_grpo_trainer import ForkingGRPOTrainer
 from ..rewards.math_reward import math_reward
 from ..run.lengths import check_lengths, find_context_length
 from .arguments import BUILT_IN
@@ -56,7 +59,8 @@ def load_tokenizer(script_args: MathArguments, training_args: ForkingGRPOConfig,
     gguf_file = script_args.gguf_file
     kwargs = {"gguf_file": gguf_file} if gguf_file else {"revision": model_args.model_revision}
     kwargs |= {"padding_side": "left", "truncation_side": "left", "trust_remote_code": training_args.trust_remote_code}
-    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, **kwargs)
+    with naming_model(str(model_args.model_name_or_path)):
+        tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, **kwargs)
     if script_args.prompt_template == "paper" and END_OF_TEXT in tokenizer.get_vocab():
         tokenizer.eos_token = END_OF_TEXT
         if training_args.use_vllm:  # vLLM reads the tokenizer of the model, not this one
@@ -88,6 +92,31 @@ def check_dataset_name(script_args: MathArguments) -> None:
     """
     if script_args.dataset_name != BUILT_IN:
         check_source(script_args.dataset_name)
+
+
+def check_model_name(model_args: ModelConfig) -> None:
+    """
+    Refuse a model whose name looks like a folder that does not exist, before anything is loaded.
+
+    Args:
+        model_args ([`~trl.ModelConfig`]):
+            The model.
+
+    Raises:
+        `ValueError`: if there is no such folder. The message names the nearest one.
+
+    Example:
+    ```python
+    >>> from trl import ModelConfig
+    >>> from trl_forking.commands.math_loading import check_model_name
+    >>> check_model_name(ModelConfig("./runs/no_such_model"))
+    Traceback (most recent call last):
+        ...
+    ValueError: There is no model at ./runs/no_such_model: give a folder, a GGUF file or a name of the Hub.
+    ```
+    """
+    if model_args.model_name_or_path and model_args.model_name_or_path != BUILT_IN:
+        check_model_path(model_args.model_name_or_path)
 
 
 def load_dataset(
@@ -210,6 +239,32 @@ def build_rewards(script_args: MathArguments, training_args: ForkingGRPOConfig) 
     check_answer = countdown.countdown_reward if script_args.dataset_name == BUILT_IN else math_reward
     overlong = get_soft_overlong_punishment(training_args.max_completion_length, script_args.soft_overlong_cache)
     return [check_answer, overlong]
+
+
+def add_fork_pages(trainer: ForkingGRPOTrainer, every_n_steps: int | None) -> None:
+    """
+    Let a trainer write pages of its answers with their forks.
+
+    Args:
+        trainer ([`ForkingGRPOTrainer`]):
+            The trainer.
+        every_n_steps (`int`, *optional*):
+            Steps from one page to the next, 0 for no page, `None` for one page at the last step.
+
+    Raises:
+        `ValueError`: if pages are asked for, and the tokens are selected after the answers are recorded.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_loading import add_fork_pages
+    >>> add_fork_pages(None, every_n_steps=0)
+    ```
+    """
+    selects_later = (
+        every_n_steps is None and trainer.args.selection_scope == "micro_batch" and trainer.args.drops_tokens
+    )
+    if every_n_steps != 0 and not selects_later:
+        trainer.add_callback(ForkReportCallback(trainer, every_n_steps))
 
 
 def load_model(gguf_file: str | None, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> dict[str, Any]:

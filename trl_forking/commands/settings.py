@@ -212,7 +212,7 @@ def suggest_batch(args: ForkingGRPOConfig, meant_for: int, num_processes: int) -
 # The batch sizes and the method are printed even where they are the defaults.
 _ALWAYS_SHOWN = {
     *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"),
-    *("num_iterations", *ForkingGRPOConfig.__annotations__),
+    *("num_iterations", "seed", *ForkingGRPOConfig.__annotations__),
 }
 # TRL refuses generation_batch_size together with steps_per_generation, from which it follows. The file should start the
 # run, and not print it again.

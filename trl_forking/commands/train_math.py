@@ -10,9 +10,12 @@ answer math-verify can't read are left out. With `eval_strategy`, the problems o
 `examples/train_math.py` builds the same trainer in the open, for readers who want to copy and edit it.
 """
 
+import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from trl import ModelConfig, get_peft_config
 
@@ -21,10 +24,12 @@ from ..card.run_files import write_config
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..forking_grpo_trainer import ForkingGRPOTrainer
 from ..hub.errors import PushError
-from ..run.run_folder import FullDiskError
+from ..run.interruption import describe_command, exit_on_interruption
+from ..run.resume import find_last_complete
+from ..run.run_folder import FullDiskError, check_output_folder
 from ..run.user_errors import exit_on_user_error
 from ..verdict.history import collect_history
-from ..verdict.verdict import judge_run, write_verdict
+from ..verdict.verdict import judge_run
 from .eval_data import check_eval_data, load_eval_dataset
 from .math_arguments import (
     MathArguments,
@@ -32,9 +37,18 @@ from .math_arguments import (
     check_packages,
     choose_config_class,
     find_checkpoint,
+    find_finished,
     make_parser,
 )
-from .math_loading import build_rewards, check_dataset_name, load_dataset, load_model, load_tokenizer
+from .math_loading import (
+    add_fork_pages,
+    build_rewards,
+    check_dataset_name,
+    check_model_name,
+    load_dataset,
+    load_model,
+    load_tokenizer,
+)
 from .settings import check_num_processes, describe_batch, format_settings
 
 
@@ -69,7 +83,7 @@ def read_run(args: list[str] | None = None) -> MathRun | None:
             The command line, with its YAML file.
 
     Returns:
-        [`MathRun`] or `None`: the run, or `None` after a dry run, which prints the settings.
+        [`MathRun`] or `None`: the run; `None` after a dry run, which prints the settings, and where nothing is left to do.
 
     Raises:
         `SystemExit`: with code 2 and one sentence if a flag, a file or a value is wrong.
@@ -86,7 +100,7 @@ def read_run(args: list[str] | None = None) -> MathRun | None:
     parser = make_parser(choose_config_class(args))
     script_args, training_args, model_args = parser.parse_args_and_config(args)
     source = parser.config_path or "command line"
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         check_arguments(script_args, training_args, model_args, source)
         settings = format_settings(script_args, training_args, model_args)
         if script_args.dry_run:
@@ -96,7 +110,13 @@ def read_run(args: list[str] | None = None) -> MathRun | None:
         check_dataset_name(script_args)
         check_eval_data(script_args, training_args)
         check_num_processes(script_args.num_processes, training_args, source)
+        check_model_name(model_args)
+        if training_args.process_index == 0:
+            check_output_folder(training_args.output_dir)
         checkpoint = find_checkpoint(training_args)
+        if training_args.process_index == 0 and (sentence := find_finished(training_args, checkpoint)):
+            print(sentence)
+            return None
     return MathRun((script_args, training_args, model_args), settings, checkpoint, parser.debug)
 
 
@@ -125,7 +145,7 @@ def build_trainer(run: MathRun) -> ForkingGRPOTrainer:
     script_args, training_args, model_args = run.arguments
     with exit_on_user_error(run.debug):
         tokenizer = load_tokenizer(script_args, training_args, model_args)
-        return ForkingGRPOTrainer(
+        trainer = ForkingGRPOTrainer(
             args=training_args,
             reward_funcs=build_rewards(script_args, training_args),
             train_dataset=load_dataset(script_args, training_args, model_args, tokenizer),
@@ -134,6 +154,9 @@ def build_trainer(run: MathRun) -> ForkingGRPOTrainer:
             peft_config=get_peft_config(model_args),
             **load_model(script_args.gguf_file, training_args, model_args),
         )
+        trainer.prints_verdict = False  # the end of the command does
+        add_fork_pages(trainer, script_args.report_forks_every)
+        return trainer
 
 
 def begin_run(run: MathRun, trainer: ForkingGRPOTrainer) -> None:
@@ -178,7 +201,7 @@ def train_and_save(run: MathRun, trainer: ForkingGRPOTrainer) -> None:
 
 def end_run(trainer: ForkingGRPOTrainer) -> None:
     """
-    Print what the run shows and where it is, and write the verdict into its folder.
+    Print what the run shows, and where it is.
 
     Args:
         trainer ([`ForkingGRPOTrainer`]):
@@ -186,9 +209,7 @@ def end_run(trainer: ForkingGRPOTrainer) -> None:
     """
     if trainer.is_world_process_zero():
         settings = {"dynamic_sampling": trainer.args.dynamic_sampling}
-        verdict = judge_run(collect_history(trainer.state.log_history, settings))
-        write_verdict(Path(trainer.args.output_dir), verdict)
-        print("\n".join(verdict.sentences))
+        print("\n".join(judge_run(collect_history(trainer.state.log_history, settings)).sentences))
     trainer.accelerator.print(f"Saved to {trainer.args.output_dir}")
     trainer.accelerator.end_training()
 
@@ -205,7 +226,8 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
         [`ForkingGRPOTrainer`] or `None`: the trainer after training, or `None` after a dry run.
 
     Raises:
-        `SystemExit`: with code 2 and one sentence for a mistake of the user.
+        `SystemExit`: with code 2 and one sentence for a mistake of the user; with code 130 or 143 after a signal, and the
+            command that goes on.
 
     Example:
     ```python
@@ -219,12 +241,32 @@ def main(args: list[str] | None = None) -> ForkingGRPOTrainer | None:
     1
     ```
     """
-    run = read_run(args)
-    if run is None:
-        return None
-    trainer = build_trainer(run)
-    train_and_save(run, trainer)
-    return trainer
+    is_parallel = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    is_first = os.environ.get("RANK", "0") == "0"
+    place: dict[str, Any] = {}
+    with exit_on_interruption(_describe_interruption(args, place), is_quiet=not is_first, at_once=is_parallel):
+        run = read_run(args)
+        if run is None:
+            return None
+        place |= {"output_dir": run.arguments[1].output_dir, "since": 0.0 if run.checkpoint else time.time()}
+        trainer = build_trainer(run)
+        train_and_save(run, trainer)
+        return trainer
+
+
+def _describe_interruption(args: list[str] | None, place: dict[str, Any]) -> Callable[[], str]:
+    """Say which checkpoint of this run is complete, and the command that goes on from it, or the one that starts again."""
+
+    def describe() -> str:
+        flags = sys.argv[1:] if args is None else args
+        checkpoint = find_last_complete(**place) if place else None
+        if checkpoint is None:
+            return f"Interrupted. No checkpoint is complete yet; this starts again:\n{describe_command('grpo', flags)}"
+        left_out = ("resume_from_checkpoint", "overwrite_output_dir")
+        command = describe_command("grpo", flags, left_out, ["--resume_from_checkpoint", "true"])
+        return f"Interrupted. The last complete checkpoint is {checkpoint}; this goes on from it:\n{command}"
+
+    return describe
 
 
 if __name__ == "__main__":

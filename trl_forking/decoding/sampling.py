@@ -225,7 +225,7 @@ class VllmSampler:
         try:
             from vllm import LLM
         except ImportError as error:
-            raise ImportError("use_vllm needs vLLM: pip install trl-forking[vllm]") from error
+            raise ImportError("use_vllm needs vLLM: pip install 'trl-forking[vllm]'") from error
         self.settings, self.eos_token_ids = settings, eos_token_ids
         self.engine = LLM(model=model, gpu_memory_utilization=gpu_memory_utilization, **kwargs)
 

@@ -18,7 +18,7 @@ from transformers.utils.hub import hf_api
 
 from ..card.earlier_run import set_aside_other_run
 from ..card.model_card import warning_of_failure
-from ..run.run_folder import explaining_full_disk, warn_of_other_run
+from ..run.run_folder import check_other_run, explaining_full_disk
 from .errors import NO_TOKEN, OFFLINE, PushError, describe_failure, describe_name, is_from_client
 
 
@@ -78,8 +78,7 @@ class PushMixin(Trainer):
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _begin_in_folder(self) -> None:
-        if self.args.should_save and self.args.save_strategy != "no":
-            warn_of_other_run(self.args.output_dir)
+        check_other_run(self.args)
         if self.is_world_process_zero() and not self.is_recorded:
             with warning_of_failure():  # evaluation files that appear from now on belong to this run
                 set_aside_other_run(self.args.output_dir)

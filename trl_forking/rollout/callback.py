@@ -50,6 +50,10 @@ class RolloutCallback(TrainerCallback):
     ```
     """
 
+    def wants_rollout(self, args: ForkingGRPOConfig, state: TrainerState) -> bool:
+        """Return whether this callback wants to see the next rollout; all processes return the same."""
+        return True
+
     def on_rollout(
         self,
         args: ForkingGRPOConfig,

@@ -12,6 +12,7 @@ from .dynamic_sampling import DynamicSampler, FilledRollout
 from .generated_tokens import GeneratedTokensMixin
 from .groups import find_informative_groups
 from .prompt_stream import PromptStreamCallback, ResumableSampler
+from .repetition import compute_repeated_share, digest_answers
 from .sampled_entropies import SampledEntropiesMixin
 from .tape import Answer, RolloutTape
 
@@ -59,6 +60,9 @@ class DynamicSamplingMixin(ScoringMixin, SampledEntropiesMixin, GeneratedTokensM
         elif entropies is not None:
             batch["entropies"], *costly = entropies.unbind(2)
             batch |= {f"costly/{name}": value for name, value in zip(self.needs, costly, strict=True)}
+        if self.model.training:
+            answers = self.accelerator.gather(digest_answers(batch["completion_ids"], batch["completion_mask"]))
+            self.metric_means.add("repeated_answers", compute_repeated_share(answers, self.num_generations))
         return Rollout(batch, inputs, heard.rewards_per_func)
 
     def _fill_rollout(self, sampler: DynamicSampler) -> FilledRollout:

@@ -8,6 +8,7 @@ from .user_errors import UserError
 
 _LONGEST_EXACT = 200_000  # characters: a longer text is first counted in pieces, and no further than it has to be
 _PIECE = 100_000
+_SHOWN = 80  # characters of a prompt in a message
 _MERGED = 16  # tokens: more than two pieces can save where they meet
 _LONG_ROPE = ("rope_scaling", "rope_parameters")
 
@@ -59,8 +60,19 @@ def count_tokens(
         if lower > at_most:
             return lower
     if isinstance(prompt, str):
-        return len(tokenizer(text=prompt)["input_ids"])
+        return len(_encode(prompt, tokenizer))
     return len(_render(prompt, tokenizer, template_arguments, tokenize=True)["input_ids"])
+
+
+def _encode(text: str, tokenizer: Any) -> Any:
+    try:
+        return tokenizer(text=text)["input_ids"]
+    except Exception as error:  # the tokenizers raise a plain Exception
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise UserError(
+            f"The tokenizer of the model cannot read the prompt {shown!r} ({' '.join(str(error).split())}): take prompts of "
+            "the kind that the model was made for, or another model."
+        ) from error
 
 
 def _render(prompt: Any, tokenizer: Any, template_arguments: dict[str, Any] | None, tokenize: bool = False) -> Any:
@@ -79,6 +91,13 @@ def _render(prompt: Any, tokenizer: Any, template_arguments: dict[str, Any] | No
         )
     except TemplateError as error:
         raise UserError(f"The chat template of the model refuses this chat ({error}).") from error
+    except (TypeError, KeyError, AttributeError):  # of the chat, not of the tokenizer
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"The tokenizer of the model cannot read its chat template or the prompt ({reason})."
+        ) from error
 
 
 def _count_in_pieces(text: str, tokenizer: Any, at_most: int) -> int:
@@ -146,7 +165,8 @@ def check_lengths(
     """
     Check that each prompt and its answer fit into the context of the model, before anything runs.
 
-    A short prompt is not encoded, because it can't have more tokens than characters.
+    A short prompt is not encoded, because it can't have more tokens than characters. It is encoded all the same if the
+    tokenizer raises an error for an unknown word.
 
     Args:
         prompts (`Iterable[tuple]`):
@@ -183,10 +203,11 @@ def check_lengths(
             "answer: lower it."
         )
     room, overhead = context - max_completion_length, None
+    is_strict = _fails_at_unknown_words(tokenizer)
     for place, prompt in prompts:
         if overhead is None:  # with the first prompt, a missing template is found too
             overhead = count_tokens(_empty(prompt), tokenizer, None, template_arguments)
-        if _bound_tokens(prompt, overhead) <= room:
+        if _bound_tokens(prompt, overhead) <= room and not is_strict:
             continue
         number = count_tokens(prompt, tokenizer, room, template_arguments)
         if number > room:
@@ -241,6 +262,12 @@ def check_dataset_lengths(dataset: Any, tokenizer: Any, args: Any, config: Any) 
     check_lengths(
         prompts, tokenizer, args.max_completion_length, context, template_arguments=args.chat_template_kwargs
     )
+
+
+def _fails_at_unknown_words(tokenizer: Any) -> bool:
+    """Whether a tokenizer knows whole words only, and has no token for others."""
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    return type(model).__name__ in ("WordLevel", "WordPiece") and getattr(tokenizer, "unk_token_id", None) is None
 
 
 def _empty(prompt: Any) -> Any:

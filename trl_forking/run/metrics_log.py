@@ -5,6 +5,8 @@ from collections import defaultdict
 
 from trl import GRPOTrainer
 
+from .metrics_file import MetricsFile
+
 
 class MetricMeans:
     """
@@ -45,6 +47,7 @@ class MetricsMixin(GRPOTrainer):
     def __init__(self, *args, **kwargs):
         self._means = {"train": MetricMeans(), "eval": MetricMeans()}
         super().__init__(*args, **kwargs)
+        self.add_callback(MetricsFile())
 
     @property
     def metric_means(self) -> MetricMeans:

@@ -91,3 +91,21 @@ def read_weight_names(checkpoint: str) -> set[str]:
         return set()
     with safe_open(single, framework="pt") as file:
         return set(file.keys())
+
+
+def find_tied_weights(model: torch.nn.Module) -> set[str]:
+    """
+    Find the names of the weights that have another name too, such as an output embedding that is the input's.
+
+    Example:
+    ```python
+    >>> layers = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 2, bias=False), "b": torch.nn.Linear(2, 2, bias=False)})
+    >>> layers["b"].weight = layers["a"].weight
+    >>> sorted(find_tied_weights(layers))
+    ['a.weight', 'b.weight']
+    ```
+    """
+    names: dict[int, list[str]] = {}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(weight), []).append(name)
+    return {name for group in names.values() if len(group) > 1 for name in group}

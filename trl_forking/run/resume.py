@@ -15,7 +15,7 @@ from ..selection.token_counts import TokenCounts
 from ..selection.token_selector import TokenSelector
 from .identity import RunIdentity, find_damaged_file, find_identity, get_identity, note_files
 from .progress import load_progress, save_progress
-from .restored_weights import restore_renamed_weights
+from .restored_weights import find_tied_weights, restore_renamed_weights
 
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,12 @@ class ResumeMixin(GRPOTrainer):
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # these have formats of their own
             restore_renamed_weights(self.model if model is None else model, resume_from_checkpoint)
 
+    def _issue_warnings_after_load(self, load_result):
+        # A weight that is tied to another one is in the checkpoint once: it is not missing.
+        tied = find_tied_weights(self.model)
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
     def _load_best_model(self):
         super()._load_best_model()
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
@@ -156,6 +162,41 @@ def _tell_choice(newest: str, output_dir: str) -> None:
         logger.warning(
             f"{output_dir} holds checkpoints of {len(runs)} runs: {newest} was saved last, and its run goes on from there."
         )
+
+
+def describe_finished(checkpoint: str | bool | None, max_steps: int, num_train_epochs: float) -> str | None:
+    """
+    Say that a run is finished, if its checkpoint is already at the last step.
+
+    Args:
+        checkpoint (`str`, *optional*):
+            Folder of the checkpoint.
+        max_steps (`int`):
+            Number of steps of the run that goes on; -1 if the number of epochs decides.
+        num_train_epochs (`float`):
+            Number of epochs.
+
+    Returns:
+        `str` or `None`: a sentence; `None` if there is something left to train, or the checkpoint does not say.
+
+    Example:
+    ```python
+    >>> describe_finished(None, 10, 3.0) is None
+    True
+    ```
+    """
+    state = _read_state(checkpoint) if isinstance(checkpoint, str) else {}
+    step, name = state.get("global_step"), "max_steps"
+    last = max_steps
+    if max_steps <= 0:
+        last = state.get("max_steps", 0) if state.get("num_train_epochs") == num_train_epochs else 0
+        name = "num_train_epochs"
+    if not isinstance(step, int) or not isinstance(last, int) or not 0 < last <= step:
+        return None
+    return (
+        f"The run is finished: {checkpoint} is at step {step}, and {last} is the last one. Nothing is trained; raise {name} to "
+        "go on."
+    )
 
 
 def mark_incomplete(checkpoint: str) -> None:
@@ -278,7 +319,7 @@ def find_any_checkpoint(output_dir: str) -> str | None:
     return find_last_complete(output_dir) or (written[-1] if written else None)
 
 
-def find_last_complete(output_dir: str) -> str | None:
+def find_last_complete(output_dir: str, since: float = 0.0) -> str | None:
     """
     Find the checkpoint that was saved last, of those that were written completely.
 
@@ -287,6 +328,8 @@ def find_last_complete(output_dir: str) -> str | None:
     Args:
         output_dir (`str`):
             Folder of the run.
+        since (`float`, *optional*, defaults to `0.0`):
+            Seconds since 1970. Checkpoints that were saved earlier are of another run.
 
     Returns:
         `str` or `None`: its folder, or `None` where there is no complete checkpoint.
@@ -301,6 +344,6 @@ def find_last_complete(output_dir: str) -> str | None:
     steps = [int(number) for number in numbers if number.isdigit()]
     found = [(str(Path(output_dir) / f"checkpoint-{step}"), step) for step in steps]
     for path, _ in sorted(found, key=lambda entry: (_get_saved_at(entry[0]), entry[1]), reverse=True):
-        if is_complete(path):
+        if _get_saved_at(path) >= since and is_complete(path):
             return path
     return None

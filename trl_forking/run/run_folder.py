@@ -1,13 +1,18 @@
-"""The folder of a run: an error if the disk is full, and a warning if the folder holds another run."""
+"""The folder of a run: an error if it cannot be written, the disk is full or the folder holds another run."""
 
 import errno
 import logging
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .resume import find_last_complete
+from accelerate.utils import gather_object
+
+from ..forking_grpo_config import ForkingGRPOConfig
+from .resume import find_any_checkpoint, find_last_complete
+from .user_errors import UserError
 
 
 logger = logging.getLogger(__name__)
@@ -77,22 +82,87 @@ def explaining_full_disk(folder: str, output_dir: str) -> Iterator[None]:
         ) from error
 
 
-def warn_of_other_run(output_dir: str) -> None:
+def check_output_folder(folder: str | Path, name: str = "output_dir") -> None:
     """
-    Warn if a new run is about to overwrite the checkpoints of another run.
+    Check that a folder can be written to, before hours of work go into it. What the check makes is deleted again.
 
     Args:
-        output_dir (`str`):
-            Folder of the new run.
+        folder (`str` or `Path`):
+            Folder. It may not exist yet.
+        name (`str`, *optional*, defaults to `"output_dir"`):
+            The field that names the folder, for the message.
+
+    Raises:
+        [`UserError`]: if the folder or one above it is a file, or cannot be written to.
 
     Example:
     ```python
-    >>> warn_of_other_run("no-such-run")
+    >>> from trl_forking.run.run_folder import check_output_folder
+    >>> size = Path("notes.txt").write_text("")
+    >>> check_output_folder("notes.txt/run")
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: output_dir notes.txt/run lies in notes.txt, which is a file: name another folder.
     ```
     """
-    if checkpoint := find_last_complete(output_dir):
+    path = Path(folder)
+    try:
+        existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+        is_folder = existing.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, or has a character that no name can have
+        raise UserError(f"{name} {folder} is no name of a folder ({error}): name another one.") from error
+    if not is_folder:
+        where = "is a file" if existing == path else f"lies in {_shorten(existing)}, which is a file"
+        raise UserError(f"{name} {folder} {where}: name another folder.")
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{name} {folder} cannot be written to ({reason}): name another folder.") from error
+    finally:
+        for place in made:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+
+def _shorten(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def check_other_run(args: ForkingGRPOConfig) -> None:
+    """
+    Refuse to train into a folder that holds the checkpoints of another run, or warn where that is allowed.
+
+    All processes have to call it. The one that would write looks into the folder, and all raise.
+
+    Args:
+        args ([`ForkingGRPOConfig`]):
+            Settings of the new run.
+
+    Raises:
+        [`UserError`]: if there is a checkpoint in the folder, and `overwrite_output_dir` is not set.
+
+    Example:
+    ```python
+    >>> from trl_forking import ForkingGRPOConfig
+    >>> check_other_run(ForkingGRPOConfig("no-such-run", use_cpu=True))
+    ```
+    """
+    saves = args.should_save and args.save_strategy != "no"
+    checkpoint = next(iter(gather_object([find_any_checkpoint(str(args.output_dir))] if saves else [])), None)
+    if checkpoint is None:
+        return
+    if not args.overwrite_output_dir:
+        raise UserError(
+            f"{checkpoint} is of another run, and this run would write over it: go on with that run with "
+            "trainer.train(resume_from_checkpoint=True), set another output_dir, or allow it with overwrite_output_dir=True."
+        )
+    if saves:
         logger.warning(
-            f"{output_dir} holds another run, whose last checkpoint is {checkpoint}. This run overwrites it: resume that "
+            f"{args.output_dir} holds another run, whose last checkpoint is {checkpoint}. This run overwrites it: resume that "
             "run with trainer.train(resume_from_checkpoint=True), or set another output_dir."
         )
 

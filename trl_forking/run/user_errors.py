@@ -120,8 +120,9 @@ def require(package: str, install: str) -> None:
     >>> require("no_such_package", "trl-forking[math]")
     Traceback (most recent call last):
         ...
-    trl_forking.run.user_errors.UserError: no_such_package is not installed: pip install trl-forking[math]
+    trl_forking.run.user_errors.UserError: no_such_package is not installed: pip install 'trl-forking[math]'
     ```
     """
     if find_spec(package) is None:
-        raise UserError(f"{package} is not installed: pip install {install}")
+        quoted = f"'{install}'" if "[" in install else install  # or some shells look for files of that name
+        raise UserError(f"{package} is not installed: pip install {quoted}")

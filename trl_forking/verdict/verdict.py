@@ -32,6 +32,11 @@ class Verdict(NamedTuple):
     num_steps: int
 
     @property
+    def is_long_enough(self) -> bool:
+        """Whether the run has enough steps to say whether it learned."""
+        return bool(self.findings) and self.findings[0].verdict != "too short"
+
+    @property
     def sentences(self) -> list[str]:
         """At most four findings as text, and one sentence where nothing is wrong."""
         if not self.findings:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -9,20 +10,27 @@ from typing import Any
 
 from rich.console import Console
 
-from ...countdown import evaluate_countdown, load_countdown_model, make_countdown_dataset
+from ...countdown import CountdownEvaluation, evaluate_countdown, load_countdown_model, make_countdown_dataset
+from ...run.interruption import exit_on_interruption
+from ...run.resume import find_last_complete
 from ...run.user_errors import UserError, exit_on_user_error
+from ...verdict.history import collect_history
+from ...verdict.verdict import judge_run, write_verdict
 from ...writing.files import write_atomically
 from ..arguments import ForkingParser
 from ..quiet import quiet_libraries
 from .plot import plot_demo
-from .preparation import GROUPS, RESULTS_FILE, DemoArguments, DemoRun, prepare_demo
+from .preparation import GROUPS, RESULTS_FILE, DemoArguments, DemoRun, prepare_comparison, prepare_demo
 from .results import (
     collect_results,
+    compare_evaluations,
     compute_fork_agreement,
     print_accuracy,
+    print_comparison,
     print_results,
     print_start,
     read_completions,
+    write_evaluation,
 )
 from .training import train_with_figures
 
@@ -39,8 +47,8 @@ def run_demo(flags: list[str]) -> None:
             Fields of [`DemoArguments`] as flags.
 
     Raises:
-        `SystemExit`: with code 2 and one sentence if a flag or a value is wrong, and with code 130 after an interruption
-            that came before the first step, or twice.
+        `SystemExit`: with code 2 and one sentence if a flag or a value is wrong; with code 130 or 143 after a signal, and the
+            command that goes on.
 
     Example:
     ```python
@@ -61,20 +69,26 @@ def run_demo(flags: list[str]) -> None:
     )
     (arguments,) = parser.parse_args_and_config(flags)
     quiet_libraries()
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         _check_writable(arguments.json)
         run = prepare_demo(arguments)
-    try:
+    # The first signal during training does not get there: the run ends after its step, and saves a checkpoint.
+    with exit_on_interruption(lambda: _describe_way_on(run)):
         results = train_and_evaluate(run, Console())
-    except KeyboardInterrupt:
-        # The first Ctrl-C during training does not get here: the run ends after its step, and saves a checkpoint.
-        print(
-            f"\nInterrupted. What was saved is in {run.folder}; trl-forking demo --resume goes on with it.",
-            file=sys.stderr,
-        )
-        sys.exit(130)
     if arguments.json is not None:
         write_atomically(Path(arguments.json), json.dumps(results, indent=2))
+    if "signal" in results:
+        sys.exit(128 + results["signal"])
+
+
+def _describe_way_on(run: DemoRun) -> str:
+    if find_last_complete(str(run.folder)) is None:
+        return f"Interrupted. {run.folder} has no checkpoint yet; start again with: trl-forking demo"
+    return f"Interrupted. What was saved is in {run.folder}; go on with: {_format_resume(run)}"
+
+
+def _format_resume(run: DemoRun) -> str:
+    return f"trl-forking demo --resume --output_dir {shlex.quote(str(run.folder))}"
 
 
 def _check_writable(path: str | None) -> None:
@@ -103,21 +117,44 @@ def train_and_evaluate(run: DemoRun, console: Console) -> dict[str, Any]:
     # The shipped model, not the trainer's: the trainer of a resumed run has trained its own already.
     before = evaluate_countdown(load_countdown_model().to(trainer.args.device), tokenizer, problems, arguments.seed)
     print_accuracy(console, "before", before)
-    if not train_with_figures(run, console):
-        command = f"{sys.argv[0]} demo --resume --output_dir {run.folder}"
-        console.print(
-            f"Interrupted at step {trainer.state.global_step}. Go on with: [bold]{command}[/]", soft_wrap=True
-        )
-        return {"interrupted_at_step": trainer.state.global_step, "resume_command": command}
+    if number := train_with_figures(run, console):
+        return _report_interruption(run, run, number, console)
     after = evaluate_countdown(trainer.model, tokenizer, problems, arguments.seed)
     print_accuracy(console, "after", after)
 
     trainer.save_model(str(run.folder / "model"))
+    write_evaluation(run.folder, before, after, arguments.seed)
     trainer.create_model_card(model_name="countdown-search", example_prompt=problems[0]["prompt"])
     completions = read_completions(run.folder)
     plot_demo(completions, trainer.state.log_history, run.folder / "entropy.png")
     agreement = compute_fork_agreement(completions)
+    verdict = judge_run(collect_history(trainer.state.log_history))
+    write_verdict(run.folder, verdict)
     results = collect_results(run, before, after, agreement, seconds=time.perf_counter() - start)
+    results["verdict"] = verdict.sentences
     write_atomically(run.folder / RESULTS_FILE, json.dumps(results, indent=2))
     print_results(console, results, completions)
+    if arguments.compare:
+        return results | _compare_with_all(run, after, problems, console)
     return results
+
+
+def _report_interruption(run: DemoRun, interrupted: DemoRun, number: int, console: Console) -> dict[str, Any]:
+    step, command = interrupted.trainer.state.global_step, _format_resume(run)
+    console.print(f"Interrupted at step {step}. Go on with: [bold]{command}[/]", soft_wrap=True)
+    return {"interrupted_at_step": step, "resume_command": command, "signal": int(number)}
+
+
+def _compare_with_all(run: DemoRun, own: CountdownEvaluation, problems: Any, console: Console) -> dict[str, Any]:
+    """Train plain GRPO for as many steps, and print the difference of the two models, problem by problem."""
+    other = prepare_comparison(run)
+    console.print("\nThe same run on all tokens, which is plain GRPO:")
+    if number := train_with_figures(other, console):
+        return _report_interruption(run, other, number, console)
+    evaluation = evaluate_countdown(other.trainer.model, other.trainer.processing_class, problems, run.arguments.seed)
+    print_accuracy(console, "all", evaluation)
+    comparison = compare_evaluations(own, evaluation, problems)
+    print_comparison(console, comparison, run.arguments)
+    results = json.loads((run.folder / RESULTS_FILE).read_text()) | {"comparison": comparison}
+    write_atomically(run.folder / RESULTS_FILE, json.dumps(results, indent=2))
+    return {"comparison": comparison}

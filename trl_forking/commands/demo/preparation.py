@@ -1,7 +1,8 @@
 """What the demo does before its first step: it checks the flags, chooses the folder and builds the trainer."""
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from ...countdown import (
 from ...forking_grpo_config import ForkingGRPOConfig
 from ...forking_grpo_trainer import ForkingGRPOTrainer
 from ...run.resume import find_last_complete
+from ...run.run_folder import check_output_folder
 from ...run.user_errors import UserError, require
 from ...writing.files import write_atomically
 
@@ -26,7 +28,7 @@ GROUPS = {
     "Forking tokens": (
         *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
     ),
-    "Training": ("max_steps", "learning_rate", "seed"),
+    "Training": ("max_steps", "learning_rate", "seed", "compare"),
     "Files": ("output_dir", "resume", "json"),
 }
 """The sections of `trl-forking demo --help`."""
@@ -47,6 +49,9 @@ class DemoArguments:
             Learning rate of the first step. It falls linearly to zero.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the problems, the answers and the evaluation.
+        compare (`str`, *optional*):
+            `"all"` also trains all tokens, which is plain GRPO, for as many steps, with the same seed and problems, and
+            compares the two models.
         output_dir (`str`, *optional*):
             Folder of the run. The default is the first of `runs/demo`, `runs/demo-2` and so on that does not exist.
         resume (`bool`, *optional*, defaults to `False`):
@@ -76,6 +81,10 @@ class DemoArguments:
         default=3e-4, metadata={"help": "Learning rate of the first step; it falls linearly to zero."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of the problems, the answers and the evaluation."})
+    compare: str | None = field(
+        default=None,
+        metadata={"help": "`all`: train plain GRPO too, and compare it with this run.", "choices": ["all"]},
+    )
     output_dir: str | None = field(
         default=None,
         metadata={"help": "Folder of the run; by default the first new one of runs/demo, runs/demo-2, ..."},
@@ -122,18 +131,46 @@ def prepare_demo(arguments: DemoArguments) -> DemoRun:
     0.2
     ```
     """
-    require("matplotlib", "'trl-forking[analysis]'")
-    if arguments.max_steps < 1 or not arguments.learning_rate > 0:
-        name = "max_steps" if arguments.max_steps < 1 else "learning_rate"
+    require("matplotlib", "trl-forking[analysis]")
+    _check_numbers(arguments)
+    folder, checkpoint = _choose_folder(arguments), None
+    check_output_folder(folder)
+    if arguments.resume:
+        arguments, checkpoint = _read_settings(arguments, folder)
+    trainer = build_demo_trainer(arguments, folder)
+    write_atomically(folder / SETTINGS_FILE, json.dumps(asdict(arguments), indent=2))
+    return DemoRun(arguments, trainer, checkpoint)
+
+
+def _check_numbers(arguments: DemoArguments) -> None:
+    is_short, is_slow = arguments.max_steps < 1, not 0 < arguments.learning_rate < math.inf
+    if is_short or is_slow:
+        name = "max_steps" if is_short else "learning_rate"
         raise UserError(
             f"--{name} must be positive, but it is {getattr(arguments, name)}; leave it out for the default."
         )
-    folder, checkpoint = _choose_folder(arguments), None
-    if arguments.resume:
-        arguments, checkpoint = _read_settings(arguments, folder)
-    trainer = _build_trainer(arguments, folder)
-    write_atomically(folder / SETTINGS_FILE, json.dumps(asdict(arguments), indent=2))
-    return DemoRun(arguments, trainer, checkpoint)
+    if not 0 <= arguments.seed < 2**32:
+        raise UserError(f"--seed must be 0 to {2**32 - 1}, but it is {arguments.seed}; leave it out for the default.")
+    if arguments.compare and arguments.top_entropy_quantile == 1.0:
+        raise UserError(
+            "--compare all trains with --top_entropy_quantile 1.0, and so does this run; leave one of them out."
+        )
+
+
+def prepare_comparison(run: DemoRun) -> DemoRun:
+    """
+    Prepare the run on all tokens that a demo is compared with: the same steps, seed and problems.
+
+    Args:
+        run ([`DemoRun`]):
+            The demo.
+
+    Returns:
+        [`DemoRun`]: plain GRPO, in the folder `all_tokens` of the demo. It goes on where it was interrupted.
+    """
+    folder = run.folder / "all_tokens"
+    arguments = replace(run.arguments, top_entropy_quantile=1.0, token_selection="high_entropy", compare=None)
+    return DemoRun(arguments, build_demo_trainer(arguments, folder), find_last_complete(str(folder)))
 
 
 def _choose_folder(arguments: DemoArguments) -> Path:
@@ -170,7 +207,8 @@ def _read_settings(arguments: DemoArguments, folder: Path) -> tuple[DemoArgument
     return DemoArguments(**{**saved, "resume": True, "json": arguments.json}), checkpoint
 
 
-def _build_trainer(arguments: DemoArguments, folder: Path) -> ForkingGRPOTrainer:
+def build_demo_trainer(arguments: DemoArguments, folder: Path) -> ForkingGRPOTrainer:
+    """Build the trainer of the demo, or of the run that it is compared with."""
     config = ForkingGRPOConfig(
         output_dir=str(folder),
         top_entropy_quantile=arguments.top_entropy_quantile,

@@ -1,5 +1,6 @@
 """What the demo does after its last step: it collects the figures and prints them."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ import pandas
 from rich.console import Console
 from rich.text import Text
 
-from ...countdown import CountdownEvaluation, mark_forks
+from ...countdown import CountdownEvaluation, mark_forks, verify_countdown
 from ...evaluation import compute_difference_interval
+from ...evaluation.comparison import estimate_seed_difference
 from ...selection.rules import find_rule
+from ...writing.files import write_atomically
 from ...writing.numbers import format_count, format_percent
-from .preparation import RESULTS_FILE, DemoRun
+from .preparation import RESULTS_FILE, DemoArguments, DemoRun
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,66 @@ def compute_fork_agreement(completions: pandas.DataFrame) -> ForkAgreement | Non
     if not num_kept or not num_forks:
         return None
     return ForkAgreement(num_both / num_kept, num_both / num_forks, len(pairs))
+
+
+def write_evaluation(folder: Path, before: CountdownEvaluation, after: CountdownEvaluation, seed: int) -> None:
+    """Write the accuracies into the file from which the card of a run takes its results."""
+    entry = {
+        "dataset": "countdown",
+        "dataset_name": "Countdown search, held-out problems",
+        "metric": "accuracy",
+        "value": after.accuracy,
+        "interval": [round(limit, 4) for limit in after.interval],
+        "baseline": before.accuracy,
+        "baseline_interval": [round(limit, 4) for limit in before.interval],
+        "num_samples": after.num_problems,
+        "settings": {"temperature": 1.0, "seed": seed},
+    }
+    write_atomically(folder / "eval_results.json", json.dumps(entry, indent=1) + "\n")
+
+
+def compare_evaluations(own: CountdownEvaluation, other: CountdownEvaluation, problems: Any) -> dict[str, Any]:
+    r"""
+    Compare two models on the same problems, answer by answer.
+
+    Args:
+        own, other ([`~trl_forking.countdown.CountdownEvaluation`]):
+            The run of the demo, and the run on all tokens.
+        problems (`Dataset`):
+            The problems, with `nums` and `goal`.
+
+    Returns:
+        `dict`: `accuracy_all`, `difference` (own less other), `interval` (95 %, paired over the problems), `is_noise` and
+        `num_problems`.
+    """
+    rights = [
+        [
+            float(verify_countdown(*row))
+            for row in zip(part.completions, problems["nums"], problems["goal"], strict=True)
+        ]
+        for part in (own, other)
+    ]
+    difference = estimate_seed_difference([[first - second for first, second in zip(*rights, strict=True)]])
+    return {
+        "accuracy_all": other.accuracy,
+        "difference": difference.mean,
+        "interval": (difference.low, difference.high),
+        "is_noise": difference.is_noise,
+        "num_problems": difference.num_problems,
+    }
+
+
+def print_comparison(console: Console, comparison: dict[str, Any], arguments: DemoArguments) -> None:
+    """Print the difference of the two models, and what it does not show."""
+    low, high = comparison["interval"]
+    steps = f"{arguments.max_steps} step{'s' * (arguments.max_steps != 1)}"
+    console.print(
+        f"Difference to plain GRPO at the same {steps}: {comparison['difference']:+.3f} (95 % interval {low:+.3f} to "
+        f"{high:+.3f}, paired over {comparison['num_problems']} problems)"
+        + (": not distinguishable from noise." if comparison["is_noise"] else ".")
+        + " Another seed gives another difference.",
+        highlight=False,
+    )
 
 
 def collect_results(
@@ -151,12 +214,14 @@ def highlight_answer(tokens: list[str], kept: list[bool]) -> Text:
 
 
 def print_results(console: Console, results: dict[str, Any], completions: pandas.DataFrame) -> None:
-    """Print the change of the accuracy, the agreement with the known forks, an answer and the files."""
+    """Print the change of the accuracy, the verdict, the agreement with the known forks, an answer and the files."""
     low, high = results["rise_interval"]
     verdict = "rose" if low > 0 else "fell" if high < 0 else "did not change beyond chance"
     console.print(
         f"The accuracy {verdict}: {results['rise']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})", highlight=False
     )
+    for sentence in results["verdict"]:
+        console.print(sentence, highlight=False)
     if results["fork_recall"] is not None:
         console.print(
             f"Kept tokens against the known forks of the task: precision {results['fork_precision']:.3f}, "

@@ -2,6 +2,9 @@
 
 import math
 import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -11,62 +14,92 @@ from transformers import PrinterCallback, TrainerCallback
 from .preparation import DemoRun
 
 
+NUM_SMOOTHED = 10
+"""Steps whose mean is shown. The reward of one step moves by more than training changes it in ten."""
+
+
 class LiveFigures(TrainerCallback):
     """Shows a progress bar with the newest figures, and saves a checkpoint and stops when the user interrupts."""
 
     def __init__(self, progress: Progress, max_steps: int):
-        self.progress, self.interrupted = progress, False
+        self.progress = progress
+        self.signal: int | None = None
         self.task = progress.add_task("training", total=max_steps, figures="")
+        self._newest: deque[Mapping[str, Any]] = deque(maxlen=NUM_SMOOTHED)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "reward" in logs:
-            self.progress.update(self.task, completed=state.global_step, figures=format_figures(logs))
+            self._newest.append(logs)
+            figures = format_figures(self._newest)
+            self.progress.update(self.task, completed=state.global_step, figures=figures)
             if not self.progress.console.is_terminal and state.global_step % 10 == 0:
-                self.progress.console.print(f"step {state.global_step:4d}  {format_figures(logs)}", highlight=False)
+                self.progress.console.print(f"step {state.global_step:4d}  {figures}", highlight=False)
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.interrupted:
+        if self.signal is not None:
             control.should_save = control.should_training_stop = True
 
-    def interrupt(self, *_: Any) -> None:
+    def interrupt(self, number: int, *_: Any) -> None:
         """End the run after this step; when called a second time, end it at once."""
-        if self.interrupted:
+        if self.signal is not None:
             raise KeyboardInterrupt
-        self.interrupted = True
+        self.signal = number
         self.progress.console.print("Stopping after this step ...")
 
 
-def format_figures(logs: dict[str, Any]) -> str:
+def format_figures(steps: Iterable[Mapping[str, Any]]) -> str:
     """
-    Format the figures of a step as one line.
+    Format the mean figures of the newest steps as one line, which leaves room for a bar on 80 columns.
 
     Example:
     ```python
-    >>> format_figures({"reward": 0.3125, "forking/kept_fraction": 0.2, "forking/threshold": 0.4, "entropy": 0.15})
-    'reward 0.31 | kept 0.20 | threshold 0.40 nats | entropy 0.150 nats'
+    >>> steps = [{"reward": 0.25, "forking/threshold": 0.4, "entropy": 0.15}, {"reward": 0.5, "entropy": 0.25}]
+    >>> format_figures(steps)
+    'reward 0.38 | threshold 0.40 | entropy 0.200 nats'
     ```
     """
-    numbers = {
-        key: math.nan if logs.get(key) is None else logs[key]
-        for key in ("reward", "forking/kept_fraction", "forking/threshold", "entropy")
-    }
-    return (
-        f"reward {numbers['reward']:.2f} | kept {numbers['forking/kept_fraction']:.2f} | "
-        f"threshold {numbers['forking/threshold']:.2f} nats | entropy {numbers['entropy']:.3f} nats"
-    )
+    rows = list(steps)
+    columns = {key: [row.get(key) for row in rows] for key in ("reward", "forking/threshold", "entropy")}
+    numbers = {key: [value for value in values if value is not None] for key, values in columns.items()}
+    reward, threshold, entropy = (sum(values) / len(values) if values else math.nan for values in numbers.values())
+    return f"reward {reward:.2f} | threshold {threshold:.2f} | entropy {entropy:.3f} nats"
 
 
-def train_with_figures(run: DemoRun, console: Console) -> bool:
-    """Train, and return whether the run reached its last step. An interrupted run leaves a checkpoint."""
+def build_columns() -> list[Any]:
+    """
+    Build the columns of the progress bar: with the figures they are at most 80 characters wide.
+
+    Example:
+    ```python
+    >>> len(build_columns())
+    4
+    ```
+    """
+    return [BarColumn(10), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}")]
+
+
+def train_with_figures(run: DemoRun, console: Console) -> int | None:
+    """
+    Train, and return the number of the signal that ended the run before its last step; `None` if it got there.
+
+    An interrupted run leaves a checkpoint.
+    """
     trainer = run.trainer
     trainer.remove_callback(PrinterCallback)  # it would print the logs of every step between the figures
-    columns = [BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}")]
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    console.print(f"Figures are means of the last {NUM_SMOOTHED} steps.")
+    with Progress(*build_columns(), console=console, disable=not console.is_terminal) as progress:
         live = LiveFigures(progress, trainer.args.max_steps)
         trainer.add_callback(live)
-        previous = signal.signal(signal.SIGINT, live.interrupt)
-        try:
+        with _handling_signals(live):
             trainer.train(resume_from_checkpoint=run.checkpoint)
-        finally:
-            signal.signal(signal.SIGINT, previous)
-    return not live.interrupted or trainer.state.global_step >= trainer.args.max_steps
+    return None if trainer.state.global_step >= trainer.args.max_steps else live.signal
+
+
+@contextmanager
+def _handling_signals(live: LiveFigures) -> Iterator[None]:
+    former = {number: signal.signal(number, live.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
