@@ -1,9 +1,7 @@
 """The settings of [`ForkingGRPOTrainer`]. Wrong settings are refused before anything is loaded."""
 
 import math
-import numbers
 from dataclasses import dataclass, field
-from typing import Any
 
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
@@ -11,11 +9,9 @@ from trl import GRPOConfig
 from .selection.rules import RULES, explain_sequence_level, find_rule, is_import_path
 from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES
 from .settings.limits import check_choice, check_choices, check_numbers
+from .settings.method_fields import check_gradient_path, check_share, check_token_limit
 from .settings.plain import normalize_fields
 from .settings.written_settings import WrittenSettings
-
-
-GRADIENT_PATHS = ("full", "forks")
 
 
 @dataclass
@@ -276,10 +272,9 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         )
 
     def _check_fields(self) -> None:
-
-        _check_share("top_entropy_quantile", self.top_entropy_quantile)
+        check_share("top_entropy_quantile", self.top_entropy_quantile)
         if self.top_entropy_quantile_end is not None:
-            _check_share("top_entropy_quantile_end", self.top_entropy_quantile_end)
+            check_share("top_entropy_quantile_end", self.top_entropy_quantile_end)
         self._check_rule()
         check_choice("selection_scope", self.selection_scope, SELECTION_SCOPES)
         check_choice("loss_normalizer", self.loss_normalizer, LOSS_NORMALIZERS)
@@ -290,8 +285,8 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
                 f"dynamic_sampling_max_rounds must be a whole number of at least 1, but it is {max_rounds!r}: set it to "
                 "10, or dynamic_sampling=False for one round."
             )
-        self._check_token_limit()
-        self._check_gradient_path()
+        check_token_limit(self)
+        check_gradient_path(self)
         for name in ("top_entropy_quantile", "top_entropy_quantile_end"):
             if self.token_selection == "low_entropy" and not self.token_rule and getattr(self, name) == 1.0:
                 raise ValueError(
@@ -332,49 +327,6 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
                 "kl_tokens to 'all', or top_entropy_quantile below 1."
             )
 
-    def _check_token_limit(self) -> None:
-        limit = self.max_tokens_per_micro_batch
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise ValueError(
-                f"max_tokens_per_micro_batch must be a whole number of at least 1, but it is {limit!r}: set the most tokens "
-                "that fit into memory, such as 32768, or leave it out."
-            )
-        if limit is not None and limit <= self.max_completion_length:
-            raise ValueError(
-                f"max_tokens_per_micro_batch={limit} is too small for one prompt with an answer of max_completion_length="
-                f"{self.max_completion_length} tokens: raise it, or lower max_completion_length."
-            )
-
-    def _check_gradient_path(self) -> None:
-        _check_choice("gradient_path", self.gradient_path, GRADIENT_PATHS)
-        window = self.gradient_path_window
-        if isinstance(window, bool) or not isinstance(window, int) or window < 0:
-            raise ValueError(
-                f"gradient_path_window must be a whole number of at least 0, but it is {window!r}: set the number of "
-                "positions before each fork that carry gradient too."
-            )
-        if self.gradient_path == "full":
-            if window:
-                raise ValueError(
-                    f"gradient_path_window={window} is about gradient_path='forks', but gradient_path is 'full': set "
-                    "gradient_path='forks', or leave gradient_path_window out."
-                )
-            return
-        reason = None
-        if not self.sparse_update:
-            reason = "sparse_update=False computes all tokens"
-        elif self.loss_type == "vespo":
-            reason = "loss_type='vespo' weights an answer by the ratios of all its tokens"
-        elif self.off_policy_mask_threshold is not None and self.importance_sampling_level != "sequence":
-            reason = "off_policy_mask_threshold compares the log-probabilities of all tokens of an answer"
-        elif self.kl_tokens in ("all", "dropped"):
-            reason = f"kl_tokens={self.kl_tokens!r} compares dropped ones with the reference model"
-        if reason is not None:
-            raise ValueError(
-                f"gradient_path='forks' computes kept tokens only, and {reason}: set gradient_path='full', or change that "
-                "setting."
-            )
-
     def _refuse_gradient_through_dropped_tokens(self) -> None:
         remedy = "to train all tokens with it, set top_entropy_quantile=1.0"
         rule = None if self.token_rule else RULES.get(self.token_selection)
@@ -398,23 +350,8 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             )
 
 
-def _check_share(name: str, share: Any) -> None:
-    if isinstance(share, bool) or not isinstance(share, numbers.Real) or not 0.0 < float(share) <= 1.0:
-        raise ValueError(
-            f"{name} must be a number in (0, 1], but it is {share!r}: set the share of tokens to train{_suggest_share(share)}."
-        )
-
-
 def _find_divisors(total: int, size: int) -> str:
     """Name the group sizes next to a size that divide a number of answers."""
     divisors = [number for number in range(2, total + 1) if total % number == 0]
     below, above = [n for n in divisors if n < size][-1:], [n for n in divisors if n >= size][:1]
     return " or ".join(map(str, below + above)) or "2, and per_device_train_batch_size to 2"
-
-
-def _suggest_share(value: Any) -> str:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 1.0 < float(value) <= 100.0:
-        return ", such as 0.2"
-    if float(value) < 1.01:  # hardly 1 %: one minus or times one with an error
-        return ", such as 1.0 for all tokens"
-    return f", such as {value / 100:g} for {value:g} %"
