@@ -117,13 +117,11 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     token_selection: str = field(
         default="high_entropy",
-        metadata={"help": "`high_entropy` (the paper's forks), or another that `trl-forking rules` lists."},
+        metadata={"help": "`high_entropy` (the paper's), or another of `trl-forking rules`."},
     )
     token_rule: str | None = field(
         default=None,
-        metadata={
-            "help": "Import path of your own rule, such as `my_rules.keep_verbs`, in place of `token_selection`."
-        },
+        metadata={"help": "Import path of your own rule, such as `my_rules.keep_verbs`."},
     )
     top_entropy_quantile_end: float | None = field(
         default=None,
@@ -163,16 +161,11 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     gradient_path: str = field(
         default="full",
-        metadata={
-            "help": "Which positions the gradient goes through: `full` (all, exact) or `forks` (experimental: those that "
-            "predict a kept token; keys and values of all others are constants)."
-        },
+        metadata={"help": "`full`: exact; `forks` (experimental): gradient through kept positions alone."},
     )
     gradient_path_window: int = field(
         default=0,
-        metadata={
-            "help": "With `gradient_path='forks'`, number of positions before each fork that carry gradient too."
-        },
+        metadata={"help": "Positions before each fork that carry gradient too, with `forks`."},
     )
     entropy_from_generation: bool = field(
         default=True,

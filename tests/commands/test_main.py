@@ -94,7 +94,8 @@ def test_a_mistyped_command_shows_its_traceback_on_request(capsys):
     assert stopped.value.code == 2 and "Traceback" in capsys.readouterr().err
 
 
-def test_every_command_has_a_line_in_the_help_and_a_test(capsys):
+def test_every_command_has_a_line_in_the_help_and_a_test(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "118")
     main(["--help"])
     text = capsys.readouterr().out
     assert all(f"\n  {name} " in text and command.purpose in text for name, command in COMMANDS.items())
@@ -103,7 +104,8 @@ def test_every_command_has_a_line_in_the_help_and_a_test(capsys):
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--help-all", "--help_all"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_every_command(name, flag, capsys):
+def test_help_of_every_command(name, flag, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "118")
     with pytest.raises(SystemExit) as stopped:
         main([name, flag])
     output = capsys.readouterr()

@@ -127,6 +127,8 @@ FITTING = {
     "reward_weights": [[1, 0.5], (1.0, 0.5), np.array([1.0, 0.5]), torch.tensor([1.0, 0.5]), [Fraction(1, 2)], [np.int8(1)]],
     "model_init_kwargs": [{"dtype": torch.bfloat16, "attn": np.str_("eager")}, '{"dtype": "bfloat16"}', {"a": Path("b")}],
     "generation_kwargs": [{"suppress_tokens": np.array([3, 4]), "stop_strings": ["a\ud83d"]}],
+    "gradient_path": ["forks", np.str_("full")], "gradient_path_window": [0, np.int64(0)], "kl_tokens": ["all"],
+    "token_rule": ["trl_forking.selection.rules.advantage.gradient_norm", None], "top_entropy_quantile_end": [0.5, np.float32(0.25), Fraction(1, 3), None],
     "max_tokens_per_micro_batch": [4096, np.int64(4096), Fraction(4096), None],
     "max_completion_length": [9, np.int64(9)], "num_generations": [4, np.int64(4), Fraction(4)], "num_generations_eval": [4, np.int64(4)],
     "generation_batch_size": [16, np.int64(16)], "steps_per_generation": [2, np.int64(2)],
@@ -143,6 +145,7 @@ FITTING = {
 }  # fmt: skip
 NEEDING = {"beta": {"top_entropy_quantile": 1.0}, "entropy_coef": {"top_entropy_quantile": 1.0}}
 NEEDING |= {"use_adaptive_entropy": {"top_entropy_quantile": 1.0}, "log_entropy": {"log_completions": True}}
+NEEDING |= {"kl_tokens": {"beta": 0.01}}
 NEEDING |= {"log_completions_hub_repo": {"log_completions": True}}
 NEEDING |= {
     "dataloader_prefetch_factor": {"dataloader_num_workers": 1},

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from trl import GRPOTrainer
 
-from ..verdict.history import collect_history
-from ..verdict.verdict import judge_run, write_verdict
-from .model_card import create_card, record_run, warning_of_failure
+from .failures import warning_of_failure
+
+
+# What the end of a run needs is imported then: it would double the time that the import of the trainer takes.
 
 
 class CardMixin(GRPOTrainer):
@@ -25,11 +26,16 @@ class CardMixin(GRPOTrainer):
         output = super().train(*args, **kwargs)
         if self.is_world_process_zero():
             with warning_of_failure():
+                from .model_card import record_run
+
                 record_run(self)
                 self._judge()
         return output
 
     def _judge(self) -> None:
+        from ..verdict.history import collect_history
+        from ..verdict.verdict import judge_run, write_verdict
+
         settings = {"dynamic_sampling": self.args.dynamic_sampling}
         verdict = judge_run(collect_history(self.state.log_history, settings))
         write_verdict(Path(self.args.output_dir), verdict)
@@ -41,6 +47,8 @@ class CardMixin(GRPOTrainer):
         if self.is_world_process_zero():
             names = {"model_name": model_name, "dataset_name": dataset_name, "tags": tags}
             with warning_of_failure():
+                from .model_card import create_card
+
                 create_card(self, **names, example_prompt=example_prompt)
 
     def _save(self, output_dir=None, state_dict=None):

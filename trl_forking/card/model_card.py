@@ -3,8 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +43,6 @@ def create_card(trainer: ForkingTrainer, **names: Any) -> None:
     """
     record_run(trainer, **names)
     rebuild_card(trainer.args.output_dir)
-
-
-@contextmanager
-def warning_of_failure() -> Iterator[None]:
-    """
-    Warn if a card cannot be made, for example because an evaluation file is broken. The run continues.
-
-    Example:
-    ```python
-    >>> with warning_of_failure():
-    ...     raise ValueError("eval_results.json is cut off.")
-    ```
-    """
-    try:
-        yield
-    except Exception as error:
-        logger.warning(
-            f"The model card was not made: {error} Training continues, and trl-forking card can make it later."
-        )
 
 
 def record_run(trainer: ForkingTrainer, **names: Any) -> None:

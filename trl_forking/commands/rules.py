@@ -8,8 +8,9 @@ from ..run.user_errors import UserError, exit_on_user_error
 
 _HELP = """usage: trl-forking rules [NAME] [--json] [--help]
 
-List the rules that choose and weight tokens, for --token_selection and the field token_selection: what each selects, its paper,
-and what it computes that high_entropy does not. NAME shows one rule in full: equation, source and deviations.
+List the rules that choose and weight tokens, for --token_selection and the field token_selection: what each selects,
+its paper, and what it computes that high_entropy does not. NAME shows one rule in full: equation, source and
+deviations.
 
   --json    print JSON, one line for each rule
 

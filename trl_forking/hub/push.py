@@ -16,8 +16,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import hf_api
 
-from ..card.earlier_run import set_aside_other_run
-from ..card.model_card import warning_of_failure
+from ..card.failures import warning_of_failure
 from ..run.run_folder import check_other_run, explaining_full_disk
 from .errors import NO_TOKEN, OFFLINE, PushError, describe_failure, describe_name, is_from_client
 
@@ -81,6 +80,10 @@ class PushMixin(Trainer):
         check_other_run(self.args)
         if self.is_world_process_zero() and not self.is_recorded:
             with warning_of_failure():  # evaluation files that appear from now on belong to this run
+                from ..card.earlier_run import (
+                    set_aside_other_run,  # it costs time that an import of the trainer need not take
+                )
+
                 set_aside_other_run(self.args.output_dir)
 
     def init_hf_repo(self, *args, **kwargs):

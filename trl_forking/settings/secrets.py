@@ -24,7 +24,7 @@ _HARMLESS = {
     "token": "pad padding eos bos unk sep cls mask image video audio vision special additional extra stop start end begin "
     "boi eoi think thinking max min num n number total new kept dropped counted forking suppress suppressed forced bad "
     "virtual trainable added skip add include ignore ignored prompt completion response answer generated batched top last "
-    "first next draft speculative word byte newline fim prefix suffix middle",
+    "first next draft speculative kl word byte newline fim prefix suffix middle",
     "key": "text prompt answer column label image video audio sort dict json primary foreign metric cache input output target "
     "gold problem question row feature ignore missing unexpected public sequence length completion response reward message "
     "num n max value values head heads layer attention kv lookup",

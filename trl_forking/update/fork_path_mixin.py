@@ -1,18 +1,21 @@
 """The fork path in the trainer: which keys and values are at hand, and what the path cannot be combined with."""
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.model_parts import find_backbone, get_causal_model, has_dropout
-from .fork_check import REMEDY, check_fork_values
-from .fork_path import MASKED_ATTENTION, ForkPass, RecordingPass
-from .fork_states import ForkStates, Recording, StatesStore
 from .positions import ATTENTION_LAYERS, depends_on_length, find_layer_types, sees_distances_only, takes_positions
 from .scoring import ScoringMixin, ScoringRequest
 from .sparse_update import find_prompt_learning, find_spans
+
+
+# The rest of the fork path is imported by a run that takes it: it would make the import of the trainer a tenth slower.
+if TYPE_CHECKING:
+    from .fork_path import ForkPass
+    from .fork_states import ForkStates, Recording, StatesStore
 
 
 def find_fork_obstacle(model: torch.nn.Module, aux_loss_enabled: bool) -> str | None:
@@ -39,6 +42,8 @@ def find_fork_obstacle(model: torch.nn.Module, aux_loss_enabled: bool) -> str | 
     'MambaForCausalLM has layers other than attention with keys and values (...)'
     ```
     """
+    from .fork_path import MASKED_ATTENTION
+
     causal_model = get_causal_model(model)
     name, config = type(causal_model).__name__, causal_model.config.get_text_config()
     other = sorted(set(find_layer_types(config)) - ATTENTION_LAYERS - {"chunked_attention"})
@@ -70,7 +75,7 @@ class ForkPathMixin(ScoringMixin):
     """Sends the gradient of [`~trl.GRPOTrainer`] through forks alone."""
 
     args: ForkingGRPOConfig
-    _states_store: StatesStore
+    _states_store: "StatesStore"
 
     @property
     def takes_forks(self) -> bool:
@@ -84,9 +89,12 @@ class ForkPathMixin(ScoringMixin):
         Raises:
             `ValueError`: with the reason.
         """
-        self._states_store = StatesStore()
         if self.args.gradient_path != "forks":
             return
+        from .fork_check import REMEDY, check_fork_values
+        from .fork_states import StatesStore
+
+        self._states_store = StatesStore()
         obstacle = find_fork_obstacle(self.model, self.aux_loss_enabled)
         if obstacle is not None:
             raise ValueError(f"gradient_path='forks' cannot train this model, because {obstacle}: {REMEDY}.")
@@ -110,6 +118,8 @@ class ForkPathMixin(ScoringMixin):
         keeps = self.args.gradient_path == "forks" and self.model.training and not has_dropout(self.model)
         if not keeps or not sees_distances_only(self.accelerator.unwrap_model(self.model)):
             return self.score_rollout(batch, only)
+        from .fork_path import RecordingPass
+
         attention_mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
         first, end = find_spans(attention_mask, (batch["completion_mask"] if only is None else only).bool())
         self._states_store.begin(self.state.global_step, int((end - first).sum()))
@@ -117,7 +127,8 @@ class ForkPathMixin(ScoringMixin):
 
     def forget_states(self, batch: dict[str, Any], kept: torch.Tensor) -> None:
         """Let go of the keys and values of answers without a kept token; `kept` is `(B, T)`, of the whole rollout."""
-        self._states_store.keep_only(batch["row_ids"][kept.any(1)].tolist())
+        if self.args.gradient_path == "forks":
+            self._states_store.keep_only(batch["row_ids"][kept.any(1)].tolist())
 
     def _keeps_states(self) -> bool:
         """Return whether all processes have keys and values of the rollout, the same on all of them."""
@@ -129,7 +140,7 @@ class ForkPathMixin(ScoringMixin):
         is_false = torch.tensor(int(not value), device=self.accelerator.device)
         return not int(self.accelerator.reduce(is_false, reduction="sum"))
 
-    def find_fork_pass(self, batch: dict[str, Any], kept: torch.Tensor) -> ForkPass:
+    def find_fork_pass(self, batch: dict[str, Any], kept: torch.Tensor) -> "ForkPass":
         """
         Find the keys and values for a micro-batch, by a pass without gradient if they are not at hand.
 
@@ -142,11 +153,14 @@ class ForkPathMixin(ScoringMixin):
         Returns:
             [`ForkPass`]
         """
+        from .fork_path import ForkPass, RecordingPass
+        from .fork_states import ForkStates
+
         row_ids, store = batch["row_ids"], self._states_store
         # All processes make the pass, or none.
         if self._is_true_everywhere(store.has(row_ids[kept.any(1)].tolist(), self.state.global_step)):
 
-            def take(rows: torch.Tensor, num_columns: int) -> tuple[ForkStates, torch.Tensor | None]:
+            def take(rows: torch.Tensor, num_columns: int) -> "tuple[ForkStates, torch.Tensor | None]":
                 return store.take(row_ids[rows].tolist(), num_columns) if len(rows) else (ForkStates(), None)
 
             return ForkPass(self.args.gradient_path_window, take)

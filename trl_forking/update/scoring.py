@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from trl import GRPOTrainer
@@ -14,8 +14,11 @@ from trl.trainer.utils import add_fused_lm_head
 
 from ..run.model_parts import get_causal_model
 from .dealing import SLACK, deal, spread
-from .fork_path import ForkPass, RecordingPass
 from .sparse_update import measure_rows, score_only
+
+
+if TYPE_CHECKING:
+    from .fork_path import ForkPass, RecordingPass
 
 
 MULTIMODAL = tuple(
@@ -59,7 +62,7 @@ class ScoringRequest:
     receive: ScoreReceiver | None = None
     needs: tuple[str, ...] = ()
     receive_costly: Callable[[dict[str, torch.Tensor]], Any] | None = None
-    kind: RecordingPass | ForkPass | None = None
+    kind: "RecordingPass | ForkPass | None" = None
 
 
 @contextmanager
@@ -199,7 +202,7 @@ class ScoringMixin(GRPOTrainer):
         return logps, entropies, None
 
     def score_rollout(
-        self, batch: dict[str, Any], only: torch.Tensor | None = None, kind: RecordingPass | None = None
+        self, batch: dict[str, Any], only: torch.Tensor | None = None, kind: "RecordingPass | None" = None
     ) -> torch.Tensor:
         """
         Compute the entropies of a rollout batch under the current policy, in nats.
