@@ -33,7 +33,6 @@ from .run.model_parts import has_dropout
 from .run.prompt_checks import PromptCheckMixin
 from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
-from .run.score_check import check_scores
 from .selection.metrics import correct_clip_ratios
 from .selection.rules import RULES, Rule, RuleFunction, find_rule
 from .selection.token_selector import Moment, Selection, TokenSelector, get_loss_mask
@@ -153,6 +152,8 @@ class ForkingGRPOTrainer(
             check_dataset_lengths(self.train_dataset, self._tokenizer, args, self.model.config)
         make_bias_finite(self.model)
         keep_4_bit_weights(self.model)
+        from .run.score_check import check_scores  # it costs time that an import of the trainer need not take
+
         check_scores(self)
         self.check_fork_path()
         self.add_callback(CompletionsWriter(self))

@@ -37,8 +37,9 @@ _KINDS = {"tokens": "token", "jwt": "auth", "sas": "auth", "keys": "key", "oauth
 # A special token, such as <|im_end|> or [PAD], is no secret whatever it is called.
 _SPECIAL_TOKEN = re.compile(r"<[^<>]{1,60}>|\[[^\[\]]{1,60}\]|\s*")
 
+# `re` compiles these on their first use and keeps them: it would make the import of the trainer slower.
 # Forms of secrets. Each is rare enough that ordinary text has none.
-_FORMS = re.compile(
+_FORMS = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"  # a JSON web token
     r"|\b(?:hf_|api_org_)[A-Za-z0-9]{16,}"
@@ -48,14 +49,11 @@ _FORMS = re.compile(
     r"|\bxox[abeoprs]-[\w-]{10,}|hooks\.slack\.com/services/[\w/]+|discord(?:app)?\.com/api/webhooks/[\w/-]+"
     r"|\bnvapi-[\w-]{20,}|\bgsk_\w{20,}|\br8_\w{20,}|\bnpm_\w{30,}|\bpypi-[\w-]{30,}|\bwandb_v1_[\w-]{10,}|\blsv2_\w{20,}"
     r"|\btgp_v1_[\w-]{16,}|\bpplx-\w{20,}|\bdop_v1_\w{20,}|\bSG\.[\w-]{16,}\.[\w-]{16,}"
-    r"|\bBearer\s+(?=[\w.~+/-]*\d)[\w.~+/-]{12,}=*|\bBasic\s+(?=[A-Za-z0-9+/]*\d)[A-Za-z0-9+/]{12,}={0,2}",
-    re.DOTALL,
+    r"|\bBearer\s+(?=[\w.~+/-]*\d)[\w.~+/-]{12,}=*|\bBasic\s+(?=[A-Za-z0-9+/]*\d)[A-Za-z0-9+/]{12,}={0,2}"
 )
 _USER_IN_ADDRESS = re.compile(r"(\b[a-zA-Z][\w+.-]*://)[^/@\s\"'<>]+@")
 _QUERY = re.compile(r"(?<=[?&#;])([\w.~%\[\]-]+)=([^&#;\s\"'<>]*)(&|;)?")
-_ASSIGNED = re.compile(
-    r"""(?P<name>[A-Za-z][\w.-]*)["']?(?P<sign>\s*[:=]\s*|\s+(?=["']))(?P<value>"[^"]*"|'[^']*'|(?:Bearer\s+|Basic\s+)?[^\s,;&"'{}\[\]]+)"""
-)
+_ASSIGNED = r"""(?P<name>[A-Za-z][\w.-]*)["']?(?P<sign>\s*[:=]\s*|\s+(?=["']))(?P<value>"[^"]*"|'[^']*'|(?:Bearer\s+|Basic\s+)?[^\s,;&"'{}\[\]]+)"""
 _OF_ADDRESS = {"key", "sig", "signature", "code", "auth", "token", "pwd", "pass", "sas"}
 REMOVED = "<removed>"
 """What stands in a text where a secret was."""
@@ -158,7 +156,7 @@ def remove_secrets_from_text(text: str) -> str:
     if "://" in text:
         text = _USER_IN_ADDRESS.sub(r"\1", text)
         text = re.sub(r"\b[a-zA-Z][\w+.-]*://[^\s\"'<>`]+", lambda match: _clean_query(match[0]), text)
-    return _FORMS.sub(REMOVED, text)
+    return re.sub(_FORMS, REMOVED, text, flags=re.DOTALL)
 
 
 def _clean_query(address: str) -> str:
@@ -183,7 +181,7 @@ def _clean_string(text: str) -> str:
             return match[0]
         return match[0][: match.start("value") - match.start()] + REMOVED
 
-    return _ASSIGNED.sub(remove, text) if re.search(r"[=:]|--", text) else text
+    return re.sub(_ASSIGNED, remove, text) if re.search(r"[=:]|--", text) else text
 
 
 def _is_secret_value(name: object, value: Any) -> bool:
