@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["trl-forking"]
+# ///
 """A token rule of your own: trains the built-in task on the tokens that surprised the policy, on a CPU in seconds."""
 
 import sys

@@ -2,7 +2,9 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import warnings
 from collections import Counter
 
@@ -23,6 +25,10 @@ def pytest_configure(config):
     PyTorch leaves a lock behind in the user's own folder when a process is killed while it compiles, and every later
     process waits for that lock without end.
     """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # a shell starts what runs in the background without it
     if not hasattr(config, "workerinput"):
         os.environ["TORCH_EXTENSIONS_DIR"] = config.extensions_folder = tempfile.mkdtemp(prefix="torch-extensions-")
 

@@ -265,7 +265,7 @@ def test_vllm_would_run_other_weights_of_a_gguf_file(vllm):
 
 def test_vllm_is_missing_or_would_lose_an_adapter(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ImportError, match=r"pip install trl-forking\[vllm\]"):
+    with pytest.raises(ImportError, match=r"pip install 'trl-forking\[vllm\]'"):
         VllmSampler("org/name", SamplingSettings(), [EOS])
     adapted = get_peft_model(build_model(), LoraConfig(r=2, target_modules=["q_proj"]))
     with pytest.raises(ValueError, match="without the adapter"):

@@ -37,7 +37,7 @@ def test_demo_prints_and_writes_what_came_of_it(tmp_path):
     assert (tmp_path / figures["paths"]["entropy_plot"]).read_bytes().startswith(b"\x89PNG")
     card = (tmp_path / figures["paths"]["model_card"]).read_text()
     assert "Forking tokens" in card and "No evaluation was recorded" not in card
-    assert f"| accuracy | {figures['accuracy_before']:.3f} (" in card
+    assert f"| accuracy | {figures['accuracy_before']:.4f} (" in card
     assert json.loads((tmp_path / "runs/demo/verdict.json").read_text())["sentences"] == figures["verdict"]
     assert max(map(len, (line for line in result.stdout.splitlines() if line.startswith("step "))), default=0) <= 80
 

@@ -333,7 +333,8 @@ def test_writing_settings_leaves_the_processes_of_a_run_as_they_are(monkeypatch)
 # Help
 
 
-def test_help_is_short_ours_first_and_lists_the_recipes(capsys):
+def test_help_is_short_ours_first_and_lists_the_recipes(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "118")
     with pytest.raises(SystemExit) as exit_info:
         main(["grpo", "--help"])
     assert exit_info.value.code == 0

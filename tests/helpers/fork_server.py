@@ -60,6 +60,9 @@ def start(request: dict[str, Any], rank: int) -> int:
     code = 1
     try:
         os.setsid()
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # it is ignored where the test run is in the background
         for number, place in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
             os.dup2(os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
         os.environ.clear()

@@ -52,7 +52,7 @@ def copied(finished, tmp_path):
 def test_the_newest_is_taken_and_not_the_highest(tmp_path, caplog):
     """Four steps of an old run, and two of a new one in the same folder."""
     run(tmp_path / "both", max_steps=4)
-    run(tmp_path / "both", max_steps=2, seed=7)
+    run(tmp_path / "both", max_steps=2, seed=7, overwrite_output_dir=True)
     assert find_last_complete(str(tmp_path / "both")) == str(tmp_path / "both" / "checkpoint-2")
     for path in (tmp_path / "both").glob("checkpoint-[34]/*"):  # neither a date nor a copy changes that
         os.utime(path)

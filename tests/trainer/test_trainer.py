@@ -210,7 +210,7 @@ def test_metrics_are_logged_at_every_step(tmp_path, token_selection, scope):
         assert set(metrics) == {
             "threshold", "kept_fraction", "counted_fraction", "entropy_p50", "entropy_p80", "entropy_p95",
             "entropy_p99", "entropy_share", "clip_fraction", "selected_entropy_mean", "dropped_entropy_mean",
-            "padding_share", "rank_imbalance", "generated_tokens",
+            "padding_share", "rank_imbalance", "generated_tokens", "repeated_answers",
         }  # fmt: skip
         expected_share = 0.8 if token_selection == "low_entropy" else 0.2
         assert metrics["kept_fraction"] == pytest.approx(expected_share, abs=0.08)

@@ -20,7 +20,7 @@ class CardMixin(GRPOTrainer):
     """
 
     is_recorded = False
-    prints_verdict = True
+    prints_verdict: bool = True
 
     def train(self, *args, **kwargs):
         output = super().train(*args, **kwargs)

@@ -185,11 +185,11 @@ def describe_finished(checkpoint: str | bool | None, max_steps: int, num_train_e
     True
     ```
     """
-    state = _read_state(checkpoint) if isinstance(checkpoint, str) else {}
-    step, name = state.get("global_step"), "max_steps"
+    saved = _read_state(checkpoint) if isinstance(checkpoint, str) else {}
+    step, name = saved.get("global_step"), "max_steps"
     last = max_steps
     if max_steps <= 0:
-        last = state.get("max_steps", 0) if state.get("num_train_epochs") == num_train_epochs else 0
+        last = saved.get("max_steps", 0) if saved.get("num_train_epochs") == num_train_epochs else 0
         name = "num_train_epochs"
     if not isinstance(step, int) or not isinstance(last, int) or not 0 < last <= step:
         return None
