@@ -15,13 +15,11 @@ def surprising(stats: TokenStats) -> TokenPlan:
     return TokenPlan(scores=-stats.log_prob)  # the top 20 % by surprise, exactly, over all processes
 
 
-if __name__ == "__main__":
-    trainer = ForkingGRPOTrainer(
-        countdown.load_countdown_model(),
-        countdown.countdown_reward,
-        ForkingGRPOConfig(sys.argv[1], max_steps=2, max_completion_length=52, use_cpu=True, report_to="none"),
-        countdown.make_countdown_dataset("train", num_problems=64, seed=0),
-        processing_class=countdown.load_countdown_tokenizer(),
-        token_rule=surprising,
-    )
-    trainer.train()
+ForkingGRPOTrainer(
+    countdown.load_countdown_model(),
+    countdown.countdown_reward,
+    ForkingGRPOConfig(sys.argv[1], max_steps=2, max_completion_length=52, use_cpu=True, report_to="none"),
+    countdown.make_countdown_dataset("train", num_problems=64, seed=0),
+    processing_class=countdown.load_countdown_tokenizer(),
+    token_rule=surprising,
+).train()
