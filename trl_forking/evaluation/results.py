@@ -97,7 +97,7 @@ def build_table(sets: Sequence[EvaluatedSet]) -> "Table":
     from rich.table import Table
 
     largest = max((each.summary.num_generations for each in sets), default=0)
-    table = Table("problems", box=None, pad_edge=False, header_style="bold")
+    table = Table("problems", box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     table.columns[0].max_width = 26
     for name in choose_headlines(largest):
         table.add_column(COLUMN_NAMES.get(name, name), justify="right", no_wrap=True)
