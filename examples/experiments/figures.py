@@ -102,6 +102,24 @@ def average_overlap(runs: dict[int, dict[str, Any]]) -> dict[str, list[float]]:
     return overlaps
 
 
+def average_percentiles(runs: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """
+    Average the percentiles of the entropy over the seeds.
+
+    Returns:
+        `list[dict]`: for each point of the training its name (`checkpoint`) and the means `p50`, `p80`, `p95` and `p99` in
+        nats.
+    """
+    tables = [record["forks"]["percentiles"] for record in runs.values()]
+    return [
+        {
+            name: value if name == "checkpoint" else sum(each[name] for each in rows) / len(rows)
+            for name, value in rows[0].items()
+        }
+        for rows in zip(*tables, strict=True)
+    ]
+
+
 def average_changes(runs: dict[int, dict[str, Any]]) -> list[tuple[float, float, float]]:
     """
     Average the change of the entropy from before to after training, by 5 %-bins of the entropy before.

@@ -11,7 +11,15 @@ from typing import Any
 
 from arms import ARMS
 from clock import CLOCK
-from figures import average_changes, average_column, average_overlap, compare, read_scores, summarize
+from figures import (
+    average_changes,
+    average_column,
+    average_overlap,
+    average_percentiles,
+    compare,
+    read_scores,
+    summarize,
+)
 from plots import plot_forks, plot_kept, plot_rewards
 from records import BEFORE, RESULTS, read, read_all
 
@@ -31,6 +39,18 @@ SETTINGS = (
     *("zero_variance_counted", "dynamic_sampling"),
 )
 SHARES = ("top_5", "top_10", "top_20", "top_50", "all_tokens")
+RULES = (
+    *(
+        "random_unbiased",
+        "random_prefix_50",
+        "random_prefix_forks",
+        "gradient_norm",
+        "advantage_entropy",
+        "covariance",
+    ),
+    *("surprisal_band", "rare_token_veto", "entropy_weights", "entropy_clip", "schedule_20_to_100"),
+)
+FORK_PATHS = ("forks", "forks_window_1", "forks_window_4")
 RATES = {
     "1e-4": ("all_tokens_1e-4", "top_20_1e-4"),
     "3e-4": ("all_tokens", "top_20"),
@@ -76,6 +96,28 @@ def tabulate(names: tuple[str, ...], against: str, runs: Runs, seconds: dict[str
     return format_table((*columns, "s a step", "s an update"), rows)
 
 
+def tabulate_rules(runs: Runs) -> str:
+    """Tabulate the token rules against the top 20 %, and against as many random tokens."""
+    rows = []
+    for name in ("top_20", "random_20", *RULES):
+        if name not in runs:
+            continue
+        figures = summarize(runs[name], runs.get("top_20") if name != "top_20" else None)
+        against_random = compare(runs[name], runs.get("random_20", {})) if name != "random_20" else None
+        rows.append(
+            (
+                ARMS[name].title,
+                len(runs[name]),
+                format_interval(figures.accuracy),
+                *(
+                    "" if difference is None else f"{format_interval(difference, '+')}: {format_verdict(difference)}"
+                    for difference in (figures.difference, against_random)
+                ),
+            )
+        )
+    return format_table(("trained", "seeds", "accuracy", "less top 20 %", "less random 20 %"), rows)
+
+
 def tabulate_rates(runs: Runs) -> str:
     """Tabulate the learning rates."""
     rows = []
@@ -113,6 +155,31 @@ def tabulate_kept(runs: Runs) -> str:
         )
     columns = ("trained", "precision", "recall", "forks in common with before", "mean entropy (nats)")
     return format_table(columns, rows)
+
+
+def tabulate_percentiles(runs: Runs) -> str:
+    """Tabulate the percentiles of the entropy before, during and after the training of two arms."""
+    rows = [
+        (
+            ARMS[name].title,
+            "before" if point["checkpoint"] == "base" else point["checkpoint"],
+            *(f"{point[column]:.3f}" for column in ("p50", "p80", "p95", "p99")),
+        )
+        for name in ("all_tokens", "top_20")
+        if name in runs
+        for point in average_percentiles(runs[name])
+    ]
+    return format_table(("trained", "weights", "50 %", "80 %", "95 %", "99 %"), rows)
+
+
+def tabulate_other(results: Path) -> str:
+    """Tabulate the runs of another model: the model before, and each arm against all tokens."""
+    runs = read_all(results) if results.exists() else {}
+    if not runs:
+        return "No run was made yet."
+    before = estimate_seed_difference([read_scores(read(results / BEFORE))])
+    table = tabulate(HEADLINE, "all_tokens", runs, {})
+    return f"Before training the accuracy is {format_interval(before)}.\n\n{table}"
 
 
 def list_claims(runs: Runs) -> str:
@@ -198,7 +265,12 @@ def build_page(results: Path) -> str:
         "shares": tabulate(SHARES, "top_20", runs, seconds),
         "settings": tabulate(("top_20", *SETTINGS), "top_20", runs, seconds),
         "rates": tabulate_rates(runs),
+        "rules": tabulate_rules(runs),
+        "fork_paths": tabulate(("top_20", *FORK_PATHS), "top_20", runs, seconds),
+        "smollm2": tabulate_other(results.with_name("smollm2")),
+        "four_numbers": tabulate_other(results.with_name("four_numbers")),
         "kept": tabulate_kept(runs),
+        "percentiles": tabulate_percentiles(runs),
         "versions": versions,
         "processor": first["processor"],
         "commits": ", ".join(sorted({record["commit"][:7] for each in runs.values() for record in each.values()})),

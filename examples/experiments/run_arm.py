@@ -31,7 +31,9 @@ def describe_machine() -> dict[str, Any]:
     return {
         "commit": commit or None,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "processor": f"{platform.machine()}, 1 thread of {os.cpu_count()}",
+        "processor": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{platform.machine()}, 1 thread of {os.cpu_count()}",
     }
 
 

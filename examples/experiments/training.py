@@ -1,6 +1,7 @@
 """One run of the grid: the built-in task, trained with the settings of an arm."""
 
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,8 +9,10 @@ from transformers import PrinterCallback, TrainerCallback
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from trl_forking.countdown import (
+    FORK_OFFSETS,
     MAX_COMPLETION_LENGTH,
     NUM_PROBLEMS,
+    VOCABULARY,
     countdown_reward,
     load_countdown_model,
     load_countdown_tokenizer,
@@ -55,19 +58,30 @@ LOGGED = {
 
 
 class ForkRecall(RolloutCallback):
-    """Compares the kept tokens of each rollout with the known forks of the task."""
+    """
+    Compares the kept tokens of each rollout with the known forks of the task.
 
-    def __init__(self) -> None:
+    Args:
+        words (`Sequence[str]`):
+            Vocabulary, by the number of the token.
+        offsets (`Sequence[int]`):
+            Places of the forks in an attempt.
+    """
+
+    def __init__(self, words: Sequence[str], offsets: Sequence[int]) -> None:
         self.precision: list[float | None] = []
         self.recall: list[float | None] = []
-        self._words = load_countdown_tokenizer().convert_ids_to_tokens(range(65))
+        self._words, self._offsets = words, offsets
 
     def on_rollout(self, args, state, control, rollout: Rollout, **kwargs) -> None:
         batch = rollout.batch
         if "kept" not in batch:  # each micro-batch selects by itself, later
             return
         forks = torch.tensor(
-            [mark_forks([self._words[index] for index in row]) for row in batch["completion_ids"].tolist()]
+            [
+                mark_forks([self._words[index] for index in row], self._offsets)
+                for row in batch["completion_ids"].tolist()
+            ]
         )
         kept, forks = batch["kept"].cpu().bool(), forks & batch["counted"].cpu().bool()
         num_both = int((kept & forks).sum())
@@ -139,7 +153,7 @@ def train(
     Returns:
         The trainer after its last step, copies of its weights by step, and the log: a list with a number for each step.
     """
-    agreement, snapshots = ForkRecall(), Snapshots(num_steps)
+    agreement, snapshots = ForkRecall(VOCABULARY, FORK_OFFSETS), Snapshots(num_steps)
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(settings, seed, num_steps, folder)
         trainer.add_callback(agreement)

@@ -7,7 +7,7 @@ import arms
 import numpy as np
 import pytest
 from clock import CLOCK
-from figures import average_changes, compare, read_scores, smooth_rewards
+from figures import average_changes, average_percentiles, compare, read_scores, smooth_rewards
 from make_results import PAGE, build_page
 from records import BEFORE, RESULTS, check_different, locate, read_all, write
 from run_grid import list_jobs
@@ -73,6 +73,30 @@ def test_changes_are_those_of_the_last_copy():
     assert average_changes(runs) == [(0.05, 0.5, 0.5)]
 
 
+def test_percentiles_are_means_over_the_seeds():
+    runs = {seed: {"forks": {"percentiles": [{"checkpoint": "base", "p80": 0.5 + seed}]}} for seed in range(2)}
+    assert average_percentiles(runs) == [{"checkpoint": "base", "p80": 1.0}]
+
+
+def test_rules_are_compared_with_forks_and_with_random_tokens(tmp_path):
+    write_grid(tmp_path, {"top_20": 0.6, "random_20": 0.4, "gradient_norm": 0.2})
+    page = build_page(tmp_path)
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| {arms.ARMS['gradient_norm'].title} | 4 | 0.")][
+        :1
+    ]
+    assert row.count(": lower |") == 2
+
+
+def test_every_arm_has_a_place_on_the_page(tmp_path):
+    write_grid(tmp_path, {name: 0.2 + 0.01 * place for place, name in enumerate(arms.ARMS)}, num_seeds=2)
+    tables = build_page(tmp_path).split("## Where the kept tokens are")[0].split("## The learning rate")
+    rates = tables.pop(1).split("## The token rules")
+    assert all(
+        f"| {arm.title} |" in "".join((*tables, rates[1])) for name, arm in arms.ARMS.items() if "e-4" not in name
+    )
+    assert all(f"| {rate} |" in rates[0] for rate in ("1e-4", "3e-4", "6e-4"))
+
+
 def test_the_page_is_the_one_of_the_records():
     """There is a page as soon as there are records, and it has their numbers."""
     assert PAGE.exists() == (RESULTS / BEFORE).exists(), "run make results"
@@ -90,7 +114,11 @@ def make_run(seed, chance):
     return {
         **{"scores": "".join(f"{score:02x}" for score in bits), "num_answers": 8, "mean_length": 44.0, "settings": {}},
         **{"commit": "0123456789", "versions": {"torch": "2"}, "processor": "x86_64"},
-        "forks": {"overlap": [{"checkpoint": "step 9", "to_first": 0.9}], "change_by_bin": bins},
+        "forks": {
+            "overlap": [{"checkpoint": "step 9", "to_first": 0.9}],
+            "change_by_bin": bins,
+            "percentiles": [{"checkpoint": "step 9", "p50": 0.0, "p80": 0.5, "p95": 1.0, "p99": 1.1}],
+        },
         "log": {
             "reward": [chance, chance + 0.01 * seed],
             "entropy": [0.2, 0.1],
@@ -132,3 +160,12 @@ def test_page_has_the_seconds_of_the_clock(tmp_path):
     write(tmp_path / CLOCK, {"num_steps": 18, "seconds": {"all_tokens": parts, "top_20": parts}})
     page = build_page(tmp_path)
     assert "medians of 18 steps" in page and "| 0.88 | 0.25 |" in page
+
+
+def test_page_has_the_runs_of_the_other_models(tmp_path):
+    write_grid(tmp_path / "countdown", {"all_tokens": 0.6})
+    assert build_page(tmp_path / "countdown").count("No run was made yet.") == 2
+    write_grid(tmp_path / "smollm2", {"all_tokens": 0.6, "top_20": 0.9}, num_seeds=2)
+    page = build_page(tmp_path / "countdown")
+    assert page.count("No run was made yet.") == 1
+    assert "| top 20 % | 2 |" in page.split("## A real model")[1].split("## A larger model")[0]

@@ -77,7 +77,7 @@ def countdown_reward(
     return [float(verify_countdown(*answer)) for answer in zip(completions, nums, goal, strict=True)]
 
 
-def mark_forks(tokens: list[str]) -> list[bool]:
+def mark_forks(tokens: list[str], offsets: Sequence[int] = FORK_OFFSETS) -> list[bool]:
     """
     Mark the tokens of an answer at which the task allows a choice.
 
@@ -87,6 +87,8 @@ def mark_forks(tokens: list[str]) -> list[bool]:
     Args:
         tokens (`list[str]`):
             Words of an answer of any length, with or without spaces. The end token and padding may follow.
+        offsets (`Sequence[int]`, *optional*, defaults to `(0, 1, 2, 10)`):
+            Places of the choices in an attempt. A task with other attempts has other places.
 
     Returns:
         `list[bool]`: for each token, true at the first operand, first operation, second operand and second operation of an
@@ -105,6 +107,6 @@ def mark_forks(tokens: list[str]) -> list[bool]:
     finished = False
     for token in map(str.strip, tokens):
         finished = finished or token in ("yes", END_TOKEN, PAD_TOKEN)
-        forks.append(not finished and offset in FORK_OFFSETS)
+        forks.append(not finished and offset in offsets)
         offset = 0 if token == "no" else offset + 1
     return forks
