@@ -44,6 +44,13 @@ def _quiet():
     logging.getLogger("trl_forking").setLevel(logging.INFO)
 
 
+@pytest.fixture(autouse=True)
+def _cards_without_plots(request, monkeypatch):
+    """A card is written with every checkpoint. Where runs are tested and not cards, its plot would take half of the time."""
+    if request.path.parent.name in ("fuzz", "rollout", "run", "trainer", "update"):
+        monkeypatch.setattr("trl_forking.card.model_card.draw_training", lambda *arguments: None)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collection():
     """Every training run ends with a garbage collection; what is loaded by now need not be looked through each time.

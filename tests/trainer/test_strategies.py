@@ -8,15 +8,18 @@ import torch
 
 from helpers.processes import run_steps
 from helpers.strategies import EXPECTED
+from trl_forking.countdown import WORDS_PER_ATTEMPT
 from workers import countdown_worker
 
 
 pytestmark = pytest.mark.slow
+# The sampled answers have room for one attempt alone: each token costs a round of messages between the processes.
+SHORT = {"max_completion_length": WORDS_PER_ATTEMPT + 1}
 SETTINGS = [
     {"fixed": True},
     {"fixed": True, "lora": True},
-    {"fixed": False},
-    {"fixed": False, "lora": True},
+    {"fixed": False, "config": SHORT},
+    {"fixed": False, "lora": True, "config": SHORT},
 ]
 NAMES = [f"{'lora' if s.get('lora') else 'full'}-{'fixed' if s['fixed'] else 'sampled'}" for s in SETTINGS]
 

@@ -68,7 +68,7 @@ def build_trainer(strategy: str, settings: dict, num_processes: int) -> ForkingG
         | build_settings(strategy)
         | config,
     )
-    lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    lora = LoraConfig(r=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
     torch.manual_seed(0)  # the adapter is the same everywhere
     return ForkingGRPOTrainer(
         model=load_countdown_model(),
