@@ -144,7 +144,8 @@ def reward_search(completions: list[str], nums: list[list[int]], goal: list[int]
 
 def list_problems(count: int, held_out: bool, seed: int) -> list[Problem]:
     """Draw distinct problems."""
-    random, found = Random(seed), {}
+    random = Random(seed)
+    found: dict[Problem, None] = {}
     while len(found) < count:
         problem = draw_problem(held_out, random)
         found[problem] = None

@@ -6,7 +6,7 @@ from transformers import TrainerCallback
 from trl.rewards import get_soft_overlong_punishment
 
 from helpers.cards import SAMPLED, read_text
-from helpers.processes import run_processes
+from helpers.processes import run_forks
 from helpers.tiny import build_trainer
 from trl_forking.card.model_card import rebuild_card
 from trl_forking.card.run_files import read_record
@@ -44,7 +44,7 @@ def test_resumed_run_has_the_whole_history_and_all_tokens(tmp_path, settings):
 @pytest.mark.slow
 def test_two_processes_count_the_same_tokens_as_one(tmp_path):
     train_and_save(str(tmp_path / "one"))
-    done = run_processes("card_worker.py", 2, str(tmp_path / "two"), "2")
+    done = run_forks("card_worker.py", str(tmp_path / "two"), "2", ranks=2)
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = read_record(tmp_path / "one"), read_record(tmp_path / "two")
     assert two["kept_tokens"] == one["kept_tokens"] and one["kept_tokens"]["num_kept"] > 40

@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerState
 from trl import ModelConfig
 
-from helpers.processes import run_processes
+from helpers.processes import run_forks
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from trl_forking.commands import train_math
 from trl_forking.commands.launch import TRAINING_MODULE
@@ -237,7 +237,7 @@ def test_no_other_error_of_training_loses_its_traceback(train, tmp_path, capsys,
 def test_a_full_disk_leaves_no_process_behind(tmp_path):
     fill_disk(tmp_path / "out")
     flags = build_flags(tmp_path / "out", per_device_train_batch_size=4)
-    done = run_processes(str(EXAMPLES / "train_math.py"), 2, *flags, timeout=150)
+    done = run_forks(EXAMPLES / "train_math.py", *flags, ranks=2, timeout=150)
     assert done.returncode != 0
     assert done.stderr.count(f"error: {tmp_path}/out/checkpoint-1 could not be written completely (") == 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.processes import run_processes
+from helpers.processes import run_forks
 from helpers.tiny import build_trainer, reward_fixed
 from trl_forking.run.reward_checks import LARGEST_REWARD, read_rewards
 
@@ -86,7 +86,7 @@ def test_a_model_that_scores_nothing_is_named(tmp_path):
 @pytest.mark.slow
 def test_both_of_two_processes_say_it(tmp_path):
     """The second one finds it, and the first does not wait for ever."""
-    result = run_processes("reward_worker.py", 2, str(tmp_path))
+    result = run_forks("reward_worker.py", str(tmp_path), ranks=2)
     said = [(tmp_path / f"said-{rank}.txt").read_text() for rank in range(2)]
     assert result.returncode == 0, result.stderr[-2000:]
     assert said[0] == said[1] and said[0].startswith(
