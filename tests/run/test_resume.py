@@ -10,6 +10,7 @@ from trl import GRPOConfig, GRPOTrainer
 from helpers.processes import run_forks
 from helpers.tiny import build_trainer
 from trl_forking.run.resume import find_last_complete, is_complete
+from trl_forking.selection.rules import RULES
 
 
 MAX_STEPS = 9  # four steps of four prompts are an epoch: the third one is reached
@@ -67,6 +68,15 @@ def test_resumed_at_any_step(tmp_path, settings):
         resumed = run(tmp_path / f"from-{step}", str(tmp_path / "whole" / f"checkpoint-{step}"), **settings)
         assert len(resumed["batches"]) == 2 * (MAX_STEPS - step)
         assert is_same(resumed, whole), f"resumed at step {step}"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_resumes_within_a_rollout(tmp_path, rule):
+    """A rollout is of two steps, so that the plan of step 4 was made before the checkpoint of step 3."""
+    settings = {"token_selection": rule, "steps_per_generation": 4, "max_steps": 4}
+    whole = run(tmp_path / "whole", **settings)
+    resumed = run(tmp_path / "resumed", str(tmp_path / "whole" / "checkpoint-3"), **settings)
+    assert len(resumed["batches"]) == 2 and is_same(resumed, whole)
 
 
 @pytest.mark.parametrize(("settings", "step"), [({"steps_per_generation": 6}, 4), ({}, 6)])
