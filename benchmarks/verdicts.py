@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 from trl_forking.rewards.math_reward import verify_math
 from trl_forking.writing.files import write_atomically
-from trl_forking.writing.markdown import format_table
+from trl_forking.writing.markdown import format_table, replace_between
 
 
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "tests" / "rewards" / "cases"
 PAGE = ROOT / "docs" / "rewards.md"
 RECORD = CASES / "math_verify.json"  # what math-verify said of each pair, in the order of the pairs: 1 for right
-START, END = "<!-- verdicts: benchmarks/verdicts.py writes what follows -->\n", "<!-- end of verdicts -->\n"
+START, END = "<!-- verdicts: benchmarks/verdicts.py writes what follows -->", "<!-- end of verdicts -->"
 LIMIT = 10.0  # seconds of math-verify
 HELD_OUT = "written after the rules"
 
@@ -134,8 +134,7 @@ def main() -> None:
         return
     record = {"version": importlib.metadata.version("math-verify"), "verdicts": "".join(f"{v:.0f}" for v in theirs)}
     write_atomically(RECORD, json.dumps(record))
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    PAGE.write_text(f"{before}{START}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    write_atomically(PAGE, replace_between(PAGE.read_text(encoding="utf-8"), START, END, table.strip()))
     print(f"wrote the table of {PAGE.relative_to(ROOT)}")
 
 

@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from update_step import COLUMNS, Case, build_row
 
 from trl_forking.writing.files import write_atomically
-from trl_forking.writing.markdown import format_table
+from trl_forking.writing.markdown import format_table, replace_between
 
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
-START, END = "<!-- gpu: benchmarks/gpu/write_page.py writes what follows -->\n", "<!-- end of gpu -->\n"
+START, END = "<!-- gpu: benchmarks/gpu/write_page.py writes what follows -->", "<!-- end of gpu -->"
 
 
 def read(folder: Path, part: str) -> Any:
@@ -105,10 +105,7 @@ def main() -> None:
     if arguments.print:
         print(section)
         return
-    before, mark, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    if not mark:
-        raise SystemExit(f"{PAGE} has lost the mark {START.strip()}.")
-    write_atomically(PAGE, f"{before}{START}\n{section}\n\n{END}{rest.partition(END)[2]}")
+    write_atomically(PAGE, replace_between(PAGE.read_text(encoding="utf-8"), START, END, section))
 
 
 if __name__ == "__main__":

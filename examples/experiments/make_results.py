@@ -1,5 +1,5 @@
 """
-Write docs/results.md and its plots from the records in results/.
+Write docs/results.md, its plots, and the table of the README from the records in results/.
 
     make results
 """
@@ -25,11 +25,13 @@ from records import BEFORE, RESULTS, read, read_all
 
 from trl_forking.evaluation.comparison import SeedDifference, estimate_seed_difference
 from trl_forking.writing.files import write_atomically
-from trl_forking.writing.markdown import format_table
+from trl_forking.writing.markdown import format_table, replace_between
 
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
+START, END = "<!-- results: make results writes what follows -->", "<!-- end of results -->"
 PLOTS = ROOT / "docs" / "results"
 Runs = dict[str, dict[int, dict[str, Any]]]
 
@@ -283,6 +285,12 @@ def build_page(results: Path) -> str:
     return template
 
 
+def build_readme(readme: str, results: Path) -> str:
+    """Put the table of the four arms into the README."""
+    clock = read(results / CLOCK)["seconds"] if (results / CLOCK).exists() else {}
+    return replace_between(readme, START, END, tabulate(HEADLINE, "all_tokens", read_all(results), clock))
+
+
 def main() -> None:
     runs = read_all(RESULTS)
     PLOTS.mkdir(parents=True, exist_ok=True)
@@ -292,7 +300,8 @@ def main() -> None:
     plot_forks(runs, PLOTS / "forks.png")
     plot_kept(runs, PLOTS / "kept.png")
     write_atomically(PAGE, build_page(RESULTS))
-    print(f"wrote {PAGE.relative_to(ROOT)} and {PLOTS.relative_to(ROOT)}/")
+    write_atomically(README, build_readme(README.read_text(encoding="utf-8"), RESULTS))
+    print(f"wrote {PAGE.relative_to(ROOT)}, {PLOTS.relative_to(ROOT)}/ and the table of {README.name}")
 
 
 if __name__ == "__main__":

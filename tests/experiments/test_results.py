@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clock import CLOCK
 from figures import average_changes, average_percentiles, compare, read_scores, smooth_rewards
-from make_results import PAGE, build_page
+from make_results import PAGE, README, build_page, build_readme
 from records import BEFORE, RESULTS, check_different, locate, read_all, write
 from run_grid import list_jobs
 
@@ -102,6 +102,8 @@ def test_the_page_is_the_one_of_the_records():
     assert PAGE.exists() == (RESULTS / BEFORE).exists(), "run make results"
     if PAGE.exists():
         assert PAGE.read_text(encoding="utf-8") == build_page(RESULTS), "run make results"
+        readme = README.read_text(encoding="utf-8")
+        assert readme == build_readme(readme, RESULTS), "run make results"
 
 
 def make_run(seed, chance):

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 from markdown_it import MarkdownIt
 
-from trl_forking.writing.markdown import escape_text, format_block, format_code, format_table
+from trl_forking.writing.markdown import escape_text, format_block, format_code, format_table, replace_between
 
 
 HOSTILE = [
@@ -121,3 +121,16 @@ def test_a_table_formats_numbers_and_empty_cells():
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="A table of 2 columns has a row of 1 cells"):
         format_table(["a", "b"], [["only one"]])
+
+
+def test_what_stands_between_two_marks_is_replaced_again_and_again():
+    page = "a\n<!-- x -->\nold\n<!-- y -->\nb\n<!-- y -->\n"
+    once = replace_between(page, "<!-- x -->", "<!-- y -->", "new")
+    assert once == "a\n<!-- x -->\n\nnew\n\n<!-- y -->\nb\n<!-- y -->\n"
+    assert replace_between(once, "<!-- x -->", "<!-- y -->", "new") == once
+
+
+@pytest.mark.parametrize("page", ["", "<!-- x -->", "<!-- y -->", "<!-- y --> <!-- x -->"])
+def test_a_page_without_its_marks_is_not_written(page):
+    with pytest.raises(ValueError, match="The page has lost a mark: <!-- x --> and <!-- y -->"):
+        replace_between(page, "<!-- x -->", "<!-- y -->", "new")

@@ -82,6 +82,39 @@ def format_table(
     return "\n".join([head, "|" + "---|" * len(columns), *body])
 
 
+def replace_between(page: str, start: str, end: str, content: str) -> str:
+    r"""
+    Replace what stands between two marks of a page.
+
+    Args:
+        page (`str`):
+            Text of the page.
+        start (`str`):
+            Line that stands before the content, such as a comment.
+        end (`str`):
+            Line that stands behind it.
+        content (`str`):
+            New content, without a line break at its end.
+
+    Returns:
+        `str`: the page, with an empty line between each mark and the content.
+
+    Raises:
+        `ValueError`: if the page does not have both marks, in this order.
+
+    Example:
+    ```python
+    >>> replace_between("# Page\n<!-- a -->\nold\n<!-- b -->\n", "<!-- a -->", "<!-- b -->", "new")
+    '# Page\n<!-- a -->\n\nnew\n\n<!-- b -->\n'
+    ```
+    """
+    before, first, rest = page.partition(start)
+    _, second, after = rest.partition(end)
+    if not (first and second):
+        raise ValueError(f"The page has lost a mark: {start} and {end} stand around what is replaced.")
+    return f"{before}{start}\n\n{content}\n\n{end}{after}"
+
+
 def format_code(value: Any) -> str:
     """
     Write a value as code for the midst of a line or a cell of a table.
