@@ -17,7 +17,7 @@ PINS := $(if $(TRL),$(VENV)/constraints.txt,constraints.txt)
 INTERPRET := $(if $(filter $(OLDEST_TRL),$(TRL)),TRITON_INTERPRET=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-fast test-versions test-version fuzz gpu-bundle quality clean
+.PHONY: help demo results test test-fast test-versions test-version fuzz gpu-bundle dist notebook quality clean
 
 help:
 	@echo "make demo       train on the built-in task and show the forking tokens (about 3 minutes on 2 cores, offline)"
@@ -30,6 +30,8 @@ help:
 	@echo "make fuzz       try random runs and random damage for ten minutes; a failure is printed with the command that repeats it"
 	@echo "make results    write docs/results.md and its plots from the records in examples/experiments/results"
 	@echo "make gpu-bundle collect what benchmarks/gpu/run.sh needs on a machine that has PyTorch and Transformers, but no network"
+	@echo "make dist       build the wheel and the sdist into dist/, as the workflow that publishes them does"
+	@echo "make notebook   run examples/notebooks/forks.ipynb and keep its outputs (at most 5 minutes on 2 cores)"
 	@echo "make quality    run ruff and mypy"
 	@echo "make clean      remove $(VENV)"
 	@echo "Another interpreter: make demo PYTHON=python3.12. Each sets up $(VENV) first; the second time it's there."
@@ -75,6 +77,16 @@ gpu-bundle: | $(BIN)/python
 		-d $(GPU_BUNDLE) $(foreach name,$(GPU_PACKAGES),$(shell grep -E '^$(name)==' constraints.txt))
 	@ls -l $(GPU_BUNDLE) | awk 'NR > 1 {print $$5, $$9}'
 	@du -sh $(GPU_BUNDLE)
+
+# Without build isolation, which would take the newest setuptools in place of the pinned one.
+dist: | $(BIN)/python
+	$(PIP) install -c constraints.txt build setuptools
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	@ls -l dist | awk 'NR > 1 {print $$5, $$9}'
+
+notebook: $(VENV)/.test
+	DS_ACCELERATOR=cpu $(BIN)/python examples/notebooks/run_notebook.py examples/notebooks/forks.ipynb
 
 quality: $(VENV)/.quality
 	$(BIN)/ruff check

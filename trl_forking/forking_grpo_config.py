@@ -192,7 +192,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         default=0.28, metadata={"help": "Upper clip range. DAPO's clip-higher is `0.28`."}
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.check()
         if self.token_rule is not None:
             find_rule(self.token_rule)

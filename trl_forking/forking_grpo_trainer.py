@@ -132,13 +132,13 @@ class ForkingGRPOTrainer(
 
     def __init__(
         self,
-        model,
-        reward_funcs=None,
-        args=None,
-        train_dataset=None,
-        *trainer_args,
+        model: Any,
+        reward_funcs: Any = None,
+        args: ForkingGRPOConfig | None = None,
+        train_dataset: Any = None,
+        *trainer_args: Any,
         token_rule: RuleFunction | str | None = None,
-        **trainer_kwargs,
+        **trainer_kwargs: Any,
     ):
         if args is None:
             model_id = model if isinstance(model, str) else get_config_model_id(model.config)
@@ -177,7 +177,7 @@ class ForkingGRPOTrainer(
         if wants_sparse and obstacle is not None:
             logger.warning(f"All tokens are computed, because {obstacle}.")
 
-    def _check_inputs(self, *args, **kwargs) -> None:
+    def _check_inputs(self, *args: Any, **kwargs: Any) -> None:
         """Check what can be checked before the model is loaded."""
         passed = inspect.signature(GRPOTrainer.__init__).bind(self, *args, **kwargs).arguments
         if not isinstance(passed["args"], ForkingGRPOConfig):
@@ -197,7 +197,7 @@ class ForkingGRPOTrainer(
 
     # From answers to kept tokens -----------------------------------------------------------------------------------------
 
-    def _generate_and_score_completions(self, inputs):
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         """Make a rollout batch as TRL does, and add entropies and kept tokens to it."""
         if self.model.training or self.is_rollout_trained:  # an evaluation amid a rollout has the settings of that
             self.take_settings()
@@ -295,7 +295,7 @@ class ForkingGRPOTrainer(
 
     # From kept tokens to the loss ----------------------------------------------------------------------------------------
 
-    def _compute_loss(self, model, inputs):
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Give TRL's loss an advantage for every token, zero on dropped ones."""
         mask, inputs = get_loss_mask(inputs), dict(inputs)  # a copy: TRL reuses the buffered one
         scores: list[torch.Tensor] = []
@@ -336,7 +336,15 @@ class ForkingGRPOTrainer(
 
     # Records -------------------------------------------------------------------------------------------------------------
 
-    def _log_loss(self, inputs, selection: Selection, per_token_logps, entropies, mask, facts) -> None:
+    def _log_loss(
+        self,
+        inputs: dict[str, Any],
+        selection: Selection,
+        per_token_logps: torch.Tensor,
+        entropies: torch.Tensor,
+        mask: torch.Tensor,
+        facts: MicroBatchFacts | None,
+    ) -> None:
         of_loss = self.selector.compute_loss_metrics(inputs, selection, per_token_logps, entropies, mask)
         metrics = self._metrics["train" if self.model.training else "eval"]
         for name, value in selection.metrics.items():

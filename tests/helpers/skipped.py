@@ -12,7 +12,18 @@ REMEDIES = {
     "reasoning-gym": "pip install -c constraints.txt reasoning-gym",
     "font": "apt-get install fonts-noto-core fonts-noto-cjk",
     **dict.fromkeys(
-        ("bitsandbytes", "deepspeed", "math_verify", "peft", "selenium", "tensorboard", "trackio", "wandb"),
+        (
+            "bitsandbytes",
+            "deepspeed",
+            "ipykernel",
+            "math_verify",
+            "nbclient",
+            "peft",
+            "selenium",
+            "tensorboard",
+            "trackio",
+            "wandb",
+        ),
         _TEST_EXTRA,
     ),
 }

@@ -258,11 +258,13 @@ def test_wheel_holds_every_file_of_the_package(wheel):
 def test_wheel_holds_every_example(wheel):
     folder, path = wheel
     examples = {f"trl_forking/{path.relative_to(folder)}" for path in folder.glob("examples/**/*") if path.is_file()}
-    # The experiments write their records and the page of results into the repository, so they are run from a clone of it.
-    experiments = {name for name in examples if name.startswith("trl_forking/examples/experiments/")}
+    # The experiments write their records and the page of results into the repository, so they are run from a clone of it. The
+    # notebook and the Space are read in the repository or on the Hub.
+    folders = ("experiments", "notebooks", "space")
+    apart = {name for name in examples if name.split("/")[2] in folders}
     assert {"trl_forking/examples/train_math.py", "trl_forking/examples/recipes/cpu_smoke.yaml"} <= examples
-    assert examples - experiments <= set(ZipFile(path).namelist())
-    assert experiments and not experiments & set(ZipFile(path).namelist())
+    assert examples - apart <= set(ZipFile(path).namelist())
+    assert {name.split("/")[2] for name in apart} == set(folders) and not apart & set(ZipFile(path).namelist())
 
 
 @pytest.mark.slow

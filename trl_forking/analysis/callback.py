@@ -101,9 +101,10 @@ class ForkReportCallback(RolloutCallback):
         if self.every_n_steps is not None:
             return True
         micro_batches = args.steps_per_generation * args.num_iterations
-        return state.global_step + math.ceil(micro_batches / args.gradient_accumulation_steps) >= state.max_steps
+        last = state.global_step + math.ceil(micro_batches / args.gradient_accumulation_steps)
+        return bool(last >= state.max_steps)
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.every_n_steps is None:
             return
         self._probe = self._load_probe() if state.global_step else None
@@ -113,7 +114,7 @@ class ForkReportCallback(RolloutCallback):
                 "and the model that the training started from is not here to score new ones."
             )
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # Transformers stops after this step by `control` or because it is the last.
         is_last = control.should_training_stop or state.global_step >= state.max_steps
         if self.every_n_steps is None:
@@ -164,11 +165,11 @@ class ForkReportCallback(RolloutCallback):
             for entropies in (probe["entropies"], trainer.score_rollout(probe))
         )
         num_shared, num_before = trainer._reduce(torch.stack([(before & now).sum(), before.sum()])).tolist()
-        return num_shared / max(num_before, 1)
+        return float(num_shared / max(num_before, 1))
 
     # The page --------------------------------------------------------------------------------------------------------
 
-    def on_rollout(self, args, state, control, rollout: Rollout, **kwargs):
+    def on_rollout(self, args: Any, state: Any, control: Any, rollout: Rollout, **kwargs: Any) -> None:
         """Keep what a page shows of the newest rollout: this process's share of the answers."""
         batch, rewards = rollout.batch, rollout.rewards_per_func
         num_rows = -(-self.max_answers // self.trainer.accelerator.num_processes)

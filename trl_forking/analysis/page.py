@@ -163,7 +163,7 @@ def write_page(
     summary: dict[str, Any],
     figures: "Mapping[str, Figure | str]",
     max_answers: int,
-    tables: Sequence[tuple] = (),
+    tables: Sequence[tuple[Any, ...]] = (),
     **parts: Any,
 ) -> None:
     """

@@ -155,9 +155,10 @@ def render_template(template: Path, style: str, script: str, data: Any, **parts:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template.name).render(
+    page: str = environment.get_template(template.name).render(
         **{name: Markup(text) for name, text in unescaped.items()}, **parts
     )
+    return page
 
 
 def write_report(path: str | Path, records: Sequence[ScoredAnswer], **parts: Any) -> None:

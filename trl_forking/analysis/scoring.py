@@ -147,7 +147,7 @@ class _HiddenStates:
         self.taken: torch.Tensor | None = None
         self.given: torch.Tensor | None = None
 
-    def exchange(self, module: torch.nn.Module, args: tuple, output: Any) -> Any:
+    def exchange(self, module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if self.given is None:
             self.taken = output.last_hidden_state
             output.last_hidden_state = self.taken[

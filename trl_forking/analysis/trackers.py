@@ -55,7 +55,12 @@ def log_fork_report(
 
 
 def _log_media(
-    name: str, step: int, words: list[tuple], answers: list[tuple], entropies: np.ndarray, page: Path
+    name: str,
+    step: int,
+    words: list[tuple[Any, ...]],
+    answers: list[tuple[Any, ...]],
+    entropies: np.ndarray,
+    page: Path,
 ) -> None:
     tracker = __import__(name)
     if name == "wandb" and tracker.run is None:
@@ -70,7 +75,9 @@ def _log_media(
     tracker.log(media | {"train/global_step": step})
 
 
-def _write_events(writer: Any, step: int, words: list[tuple], answers: list[tuple], entropies: np.ndarray) -> None:
+def _write_events(
+    writer: Any, step: int, words: list[tuple[Any, ...]], answers: list[tuple[Any, ...]], entropies: np.ndarray
+) -> None:
     words = [(repr(token), count, mean) for token, count, mean in words]
     style = {"float_format": ".3f", "line_break": "<br>"}
     writer.add_text("forking/words", format_table(["token", "count", "mean entropy"], words, **style), step)

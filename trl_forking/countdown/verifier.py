@@ -1,6 +1,7 @@
 """The verifier, the reward and the known forks of the built-in task."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from .problems import END_TOKEN, FORK_OFFSETS, MAX_ATTEMPTS, PAD_TOKEN, WORDS_PER_ATTEMPT, list_attempts
 
@@ -46,7 +47,7 @@ def verify_countdown(completion: str, nums: Sequence[int], goal: int) -> bool:
 
 
 def countdown_reward(
-    prompts: list[str], completions: list[str], nums: list[list[int]], goal: list[int], **kwargs
+    prompts: list[str], completions: list[str], nums: list[list[int]], goal: list[int], **kwargs: Any
 ) -> list[float]:
     """
     Reward right answers with 1.0 and all others with 0.0. This is a reward function for TRL.

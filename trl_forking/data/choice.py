@@ -67,7 +67,7 @@ class Choice:
     repeated: list[tuple[Row, Row]] = field(default_factory=list)
     contradicting: list[tuple[Row, Row]] = field(default_factory=list)
 
-    def count_columns(self) -> Counter:
+    def count_columns(self) -> Counter[tuple[str, bool]]:
         """Count the problems by the column of their answer, and whether it is the final answer of prose."""
         golds = [problem.gold for problem in self.problems]
         return Counter((gold.column, gold.is_extracted) for gold in golds if gold is not None)

@@ -64,7 +64,7 @@ class EvaluationMixin(GRPOTrainer):
         self._evaluated: list[torch.Tensor] = []
         super().__init__(*args, **kwargs)
 
-    def evaluation_loop(self, dataloader, *args, **kwargs):
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
         self._evaluated.clear()
         output = super().evaluation_loop(dataloader, *args, **kwargs)
         if self._evaluated:
@@ -75,8 +75,10 @@ class EvaluationMixin(GRPOTrainer):
             self._evaluated.clear()
         return output
 
-    def _calculate_rewards(self, inputs, *args):
-        rewards_per_func = super()._calculate_rewards(inputs, *args)  # of all processes, in the order of the data
+    def _calculate_rewards(self, inputs: Any, *args: Any) -> torch.Tensor:
+        rewards_per_func: torch.Tensor = super()._calculate_rewards(
+            inputs, *args
+        )  # of all processes, in the order of the data
         if not self.model.training:
             self._evaluated.append(rewards_per_func[:, 0].detach().cpu())
         return rewards_per_func

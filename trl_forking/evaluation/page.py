@@ -96,7 +96,7 @@ def build_page_data(sets: Sequence[EvaluatedSet], max_characters: int = MAX_CHAR
     }
 
 
-def _list_answers(sets: Sequence[EvaluatedSet], limit: int) -> tuple[list[dict], list[dict], int]:
+def _list_answers(sets: Sequence[EvaluatedSet], limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
     problems: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     num_cut = 0

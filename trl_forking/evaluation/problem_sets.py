@@ -229,7 +229,8 @@ def load_problem_set(
 def _load_from_hub(dataset: str, config: str | None, **kwargs: Any) -> Iterable[dict[str, Any]]:
     from datasets import load_dataset
 
-    return load_dataset(dataset, config, **kwargs)
+    rows: Iterable[dict[str, Any]] = load_dataset(dataset, config, **kwargs)
+    return rows
 
 
 def _ask_for_newest(dataset: str) -> str:

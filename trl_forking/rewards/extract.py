@@ -178,7 +178,7 @@ def find_gold(solution: Any) -> str:
         return boxed
     if "####" in text:
         return text.rpartition("####")[2]
-    tagged = _ANSWER_TAG.findall(text)
+    tagged: list[str] = _ANSWER_TAG.findall(text)
     if tagged:
         return tagged[-1]
     sentences = _SENTENCE.findall(text)

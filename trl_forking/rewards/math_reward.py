@@ -308,7 +308,7 @@ class _Worker:
             pass
 
 
-def _read_replies(process: subprocess.Popen, replies: queue.SimpleQueue) -> None:
+def _read_replies(process: subprocess.Popen[bytes], replies: queue.SimpleQueue[Any]) -> None:
     for line in iter(process.stdout.readline, b""):  # type: ignore[union-attr]
         _, mark, message = line.partition(math_worker.MARK)
         if mark:
@@ -345,7 +345,7 @@ def _ask(gold: str, answer: str) -> bool:
 @functools.lru_cache(maxsize=16384)  # an error is not cached: a machine that stands still for seconds is no verdict
 def _explain_gold(gold: str) -> str:
     for _ in range(2):  # the worker may have been killed from outside
-        reason = _request("explain_unreadable", gold, "")
+        reason: str | None = _request("explain_unreadable", gold, "")
         if reason is not None:
             return reason
     raise TimeoutError(NO_TIME)

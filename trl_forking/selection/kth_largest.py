@@ -51,7 +51,7 @@ def compute_order_codes(values: torch.Tensor) -> torch.Tensor:
 
 def _decode(code: int) -> float:
     code = code if code >= 0 else code ^ 0x7FFFFFFF
-    return torch.tensor(code, dtype=torch.int32).view(torch.float32).item()
+    return float(torch.tensor(code, dtype=torch.int32).view(torch.float32).item())
 
 
 def _count_digits(codes: torch.Tensor, shift: int, prefix: int) -> torch.Tensor:

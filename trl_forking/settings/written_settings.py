@@ -47,7 +47,8 @@ class WrittenSettings:
         for name, value in vars(self).items():
             if isinstance(value, (dict, list)):  # Transformers changes them in place
                 setattr(copied, name, _copy_containers(value))
-        return make_plain(remove_secrets(super(WrittenSettings, copied).to_dict()))  # type: ignore[misc]
+        plain: dict[str, Any] = make_plain(remove_secrets(super(WrittenSettings, copied).to_dict()))  # type: ignore[misc]
+        return plain
 
 
 def _copy_containers(value: Any) -> Any:

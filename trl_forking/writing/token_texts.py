@@ -99,7 +99,8 @@ class TokenTexts:
             return "".join(f"\\x{byte:02x}" for byte in content)
 
     def _decode(self, token_ids: list[int]) -> str:
-        return self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
 
     def _split_bytes(self, ids: list[int]) -> list[str]:
         """Split as byte-level BPE decodes: the bytes of all tokens are one text."""

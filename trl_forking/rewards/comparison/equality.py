@@ -80,7 +80,7 @@ def _agree_at_whole(left: Node, right: Node, seed: int, size: int = 30) -> bool 
     """Return whether two formulas agree where all variables are whole numbers. `None`: they have no rational values."""
     point = WholePoint(seed, size)
     try:
-        return evaluate(left, point) == evaluate(right, point)
+        return bool(evaluate(left, point) == evaluate(right, point))
     except NoValue:
         return None
 
@@ -98,7 +98,7 @@ def _agree_at(left: Node, right: Node, seed: int, size: int = 1) -> bool | None:
             if any(algebra.context.isnan(value) for value in values):
                 return None
             if any(algebra.context.isinf(value) for value in values):
-                return values[0] == values[1]
+                return bool(values[0] == values[1])
             if seed % 2 and any(not _is_real(value, algebra.context) for value in values):
                 return None
             noise = max(abs(value) for value in values) * algebra.context.mpf(10) ** -digits
@@ -115,7 +115,7 @@ def _vanishes(differences: list[tuple[Any, Any]], look: tuple[int, int]) -> bool
 
 
 def _is_real(value: Any, context: Any) -> bool:
-    return abs(context.im(value)) <= abs(value) * context.mpf(10) ** _IS_REAL
+    return bool(abs(context.im(value)) <= abs(value) * context.mpf(10) ** _IS_REAL)
 
 
 def estimate(node: Node) -> float | None:

@@ -122,9 +122,10 @@ def find_rational(node: Node) -> Fraction | None:
     ```
     """
     try:
-        return evaluate(node, Rationals())
+        value: Fraction | None = evaluate(node, Rationals())
     except NoValue:
         return None
+    return value
 
 
 class Rationals:

@@ -116,9 +116,10 @@ def parse_by_math_verify(text: str) -> list[Any]:
     """
     from math_verify import LatexExtractionConfig, parse
 
-    return parse(
+    found: list[Any] = parse(
         rf"\boxed{{{text}}}",
         extraction_config=[LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)],
         extraction_mode="first_match",
         parsing_timeout=None,
     )
+    return found

@@ -164,7 +164,8 @@ def get_literal(node: Node) -> Literal | None:
     ```
     """
     if node.kind == "number":
-        return node.value
+        value: Literal | None = node.value
+        return value
     if node.kind == "negative":
         literal = get_literal(node.parts[0])
         return literal and literal._replace(value=-literal.value)

@@ -1,6 +1,7 @@
 """What a rule decides, how it is checked, and what becomes of it."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -197,7 +198,7 @@ def carry_out(plan: TokenPlan, stats: TokenStats, all_tokens: torch.Tensor) -> C
     return Choice(kept, weights, population, low, high)
 
 
-def compute_effective_sample_size(weights: torch.Tensor, reduce) -> float:
+def compute_effective_sample_size(weights: torch.Tensor, reduce: Callable[[torch.Tensor], torch.Tensor]) -> float:
     r"""
     Compute how many equally weighted tokens carry as much information as weighted ones.
 
