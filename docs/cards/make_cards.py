@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer, countdown
 from trl_forking.commands import train_math
+from trl_forking.commands.demo.results import write_evaluation
 
 
 CARDS = Path(__file__).parent
@@ -52,18 +53,7 @@ def evaluate(model, folder: str) -> None:
     problems, tokenizer = countdown.make_countdown_dataset("eval", 1000, seed=0), countdown.load_countdown_tokenizer()
     before = countdown.evaluate_countdown(countdown.load_countdown_model(), tokenizer, problems, seed=0)
     after = countdown.evaluate_countdown(model, tokenizer, problems, seed=0)
-    result = {
-        "dataset": "countdown",
-        "dataset_name": "Countdown search, held-out problems",
-        "metric": "accuracy",
-        "value": after.accuracy,
-        "interval": [round(limit, 4) for limit in after.interval],
-        "baseline": before.accuracy,
-        "baseline_interval": [round(limit, 4) for limit in before.interval],
-        "num_samples": after.num_problems,
-        "settings": {"temperature": 1.0},
-    }
-    Path(folder, "eval_results.json").write_text(json.dumps(result, indent=1))
+    write_evaluation(Path(folder), before, after, seed=0)
 
 
 def make_countdown(folder: str) -> None:

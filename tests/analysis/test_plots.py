@@ -152,6 +152,20 @@ def test_cumulative_share_equals_the_reference():
         assert y == pytest.approx(100 * sum(ordered[: round(x / 100 * 2000)]) / sum(ordered), rel=1e-9)
 
 
+@pytest.mark.parametrize("shape", [0.1, 1.0, 8.0])
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.5, 0.59, 0.7, 0.95])
+def test_the_label_of_the_share_lies_on_no_line(shape, share):
+    figure = plot_cumulative_share(GENERATOR.gamma(shape, 1.0, 500), share)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    label = next(text for text in axes.texts if "of the tokens:" in text.get_text()).get_window_extent()
+    assert axes.bbox.x0 <= label.x0 and label.x1 <= axes.bbox.x1 and axes.bbox.y0 <= label.y0
+    for line in axes.lines[:2]:
+        x, y = (np.interp(np.linspace(0, 1, 2000), np.linspace(0, 1, len(v)), v) for v in line.get_data())
+        points = axes.transData.transform(np.column_stack([x, y]))
+        assert not ((points > label.min) & (points < label.max)).all(1).any()
+
+
 def read_words(figure: Figure) -> list[str]:
     return [label.get_text() for label in figure.axes[0].get_yticklabels()]
 

@@ -302,6 +302,54 @@ def test_answer_of_100_000_tokens_can_be_used(browser, tmp_path):
     assert_is_calm(browser)
 
 
+GAPS = """
+const boxes = [...document.querySelectorAll('#scale li')].map((item) => {
+  const range = document.createRange();
+  range.selectNodeContents(item);
+  return range.getBoundingClientRect();
+});
+return boxes.slice(1).map((box, i) => box.left - boxes[i].right);
+"""
+
+
+@pytest.mark.parametrize("width", [320, 400, 992, 1280])
+def test_labels_of_the_legend_do_not_touch(browser, path, width):
+    resize(browser, width)
+    open_page(browser, path)
+    assert min(run(browser, GAPS)) >= 5
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_long_prompt_shows_where_it_is_cut_and_comes_whole_on_demand(browser, tmp_path, width):
+    records = [make_record(["a"], [1.0], index, 0, prompt="A line.\n" * lines) for index, lines in enumerate((40, 2))]
+    write_report(tmp_path / "page.html", records, title="Title", settings={})
+    resize(browser, width)
+    open_page(browser, tmp_path / "page.html")
+    long, short = browser.find_elements("css selector", ".group > .scroll")
+    wait_for_class(long, "cut-below")
+    button, other = browser.find_elements("css selector", ".group > .more button")
+    assert "cut-above" not in long.get_attribute("class")
+    assert "linear-gradient" in long.value_of_css_property("mask-image")
+    assert "cut" not in short.get_attribute("class") and not other.is_displayed()
+    run(browser, "arguments[0].scrollTop = 1e6", long)
+    wait_for_class(long, "cut-above")
+    assert "cut-below" not in long.get_attribute("class")
+    assert button.text == "Show the whole prompt"
+    button.click()
+    assert run(browser, "return arguments[0].scrollHeight - arguments[0].clientHeight", long) == 0
+    assert "cut" not in long.get_attribute("class") and button.text == "Show less of the prompt"
+    button.click()
+    assert "cut-below" in long.get_attribute("class") and button.text == "Show the whole prompt"
+    assert_is_calm(browser)
+
+
+def wait_for_class(element, name: str) -> None:
+    deadline = time.monotonic() + 5
+    while name not in element.get_attribute("class"):
+        assert time.monotonic() < deadline, element.get_attribute("class")
+        time.sleep(0.02)
+
+
 def test_page_without_answers_opens(browser, tmp_path):
     write_report(tmp_path / "empty.html", [], title="Title", settings={})
     open_page(browser, tmp_path / "empty.html")

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from trl.rewards import get_soft_overlong_punishment
 
 from helpers.cards import change_record, find_code, read_text, render
-from helpers.tiny import build_trainer, reward_fixed
+from helpers.tiny import build_dataset, build_trainer, reward_fixed
 from trl_forking.card.model_card import rebuild_card
 from trl_forking.card.run_files import read_record
 
@@ -88,8 +88,20 @@ def test_dapo_is_cited_only_where_all_of_it_was_in_use(tmp_path):
     assert (
         "the run used dynamic sampling and clip-higher, but not overlong shaping" in part and "yu2025dapo" not in part
     )
+    unweighted = describe("unweighted", shaped, reward_weights=[1.0, 0.0])
+    assert "the run used clip-higher, but not dynamic sampling or overlong shaping" in unweighted
     none = describe("none", [reward_fixed], epsilon_high=0.2)
     assert "The run used no technique of [DAPO]" in none and "yu2025dapo" not in none
+
+
+def test_one_of_a_thing_is_singular(tmp_path):
+    sizes = {"per_device_train_batch_size": 4, "num_generations": 4, "gradient_accumulation_steps": 1}
+    trainer = build_trainer(str(tmp_path), train_dataset=build_dataset(1), max_completion_length=1, **sizes)
+    trainer.create_model_card("tiny")
+    text = read_text(tmp_path)
+    assert "on 1 prompt, with the reward `reward_fixed`" in text
+    assert "each rollout had 1 prompt with 4 answers of up to 1 token, sampled" in text
+    assert not re.search(r"\b1 (?:prompts|answers|tokens|steps|processes|groups)\b", text)
 
 
 ODD = [

@@ -133,6 +133,10 @@ def test_the_search_finds_prompts_answers_and_what_was_read(page):
 def test_the_question_of_a_long_prompt_is_in_sight(page):
     script = "const box = document.querySelector('.group .scroll'); return [box.scrollHeight > box.clientHeight, Math.round(box.scrollTop + box.clientHeight) >= box.scrollHeight - 1]"
     assert run(page, script) == [True, True]
+    box, button = find(page, ".group .scroll"), find(page, ".group > .more button")
+    assert "cut-above" in box.get_attribute("class") and button.text == "Show the whole prompt"
+    run(page, "arguments[0].click()", button)
+    assert run(page, "return arguments[0].scrollHeight - arguments[0].clientHeight", box) == 0
 
 
 def test_a_long_answer_is_shown_whole_on_demand(page):

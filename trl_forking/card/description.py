@@ -6,7 +6,7 @@ from ..selection.rules import SCHEDULE
 from ..selection.schedule import END_OF_SCHEDULE
 from ..selection.tokens import TOKEN_SELECTIONS
 from ..writing.markdown import escape_text, format_code, format_link
-from ..writing.numbers import format_count, format_percent
+from ..writing.numbers import count_noun, format_count, format_percent
 from .dataset_names import find_dataset_ids, find_datasets
 from .trained_rule import find_trained_rule
 
@@ -35,7 +35,7 @@ def describe_model(run: dict[str, Any], settings: dict[str, Any]) -> str:
         for name in find_datasets(run, settings)
     ]
     num_prompts = run["data"]["num_prompts"]
-    prompts = f"{num_prompts:,} prompt{'s' * (num_prompts != 1)}" if num_prompts is not None else "a stream of prompts"
+    prompts = count_noun(num_prompts, "prompt") if num_prompts is not None else "a stream of prompts"
     data = f"{prompts} of {' and '.join(names)}" if names else prompts
     kind = f"an adapter ({_format_type(adapter['type'])}) for {base}, trained" if adapter else f"{base}, fine-tuned"
     rewards = [
@@ -135,12 +135,12 @@ def describe_procedure(run: dict[str, Any]) -> str:
     """
     batch, progress, model = run["batch"], run["progress"], run["model"]
     step, max_steps, resumed_at = progress["step"], progress["max_steps"], progress["resumed_at"]
-    steps = f"{step:,} step{'s' * (step != 1)}" + (f" of {max_steps:,} so far" if 0 < step < max_steps else "")
+    steps = count_noun(step, "step") + (f" of {max_steps:,} so far" if 0 < step < max_steps else "")
     processes = f"{batch['num_processes']} process{'es' * (batch['num_processes'] != 1)} ({progress['device']})"
     sentences = [
-        f"The run took {steps}; each rollout had {batch['answers'] // batch['num_generations']} prompts with "
-        f"{batch['num_generations']} answers of up to {batch['max_completion_length']:,} tokens, sampled at temperature "
-        f"{batch['temperature']:g}, on {processes}."
+        f"The run took {steps}; each rollout had {count_noun(batch['answers'] // batch['num_generations'], 'prompt')} with "
+        f"{count_noun(batch['num_generations'], 'answer')} of up to {count_noun(batch['max_completion_length'], 'token')}, "
+        f"sampled at temperature {batch['temperature']:g}, on {processes}."
     ]
     trained, parameters = format_count(model["num_trained"]), format_count(model["num_parameters"])
     if model["adapter"]:

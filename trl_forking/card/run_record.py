@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -103,7 +104,8 @@ def find_dapo_parts(args: ForkingGRPOConfig, reward_funcs: Iterable[Any]) -> dic
         args ([`ForkingGRPOConfig`]):
             Settings.
         reward_funcs (`Iterable`):
-            Reward functions. That of [`~trl.rewards.get_soft_overlong_punishment`] counts if its cache is above 0.
+            Reward functions. That of [`~trl.rewards.get_soft_overlong_punishment`] counts if its cache and its weight are
+            not 0.
 
     Returns:
         `dict[str, bool]`: for `dynamic sampling`, `clip-higher` and `overlong shaping`, whether it is used.
@@ -119,7 +121,10 @@ def find_dapo_parts(args: ForkingGRPOConfig, reward_funcs: Iterable[Any]) -> dic
     return {
         "dynamic sampling": args.dynamic_sampling,
         "clip-higher": args.epsilon_high is not None and args.epsilon_high > args.epsilon,
-        "overlong shaping": any(getattr(function, "soft_punish_cache", 0) > 0 for function in reward_funcs),
+        "overlong shaping": any(
+            getattr(function, "soft_punish_cache", 0) > 0 and weight != 0
+            for function, weight in zip_longest(reward_funcs, args.reward_weights or [])
+        ),
     }
 
 

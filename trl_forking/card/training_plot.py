@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..writing.colors import ACCENT, INK, MUTED, OTHER, REWARD, RULE
+from ..writing.legends import add_legend_below
 
 
 _COLORS = {"entropy": OTHER, "threshold": ACCENT, "reward": REWARD}
@@ -60,7 +61,7 @@ def draw_training(history: dict[str, list], resumed_at: Sequence[int] = ()) -> b
     for axes in (left, right):
         _tidy(axes, resumed_at)
     if left.lines:
-        left.legend(frameon=False, fontsize=9, ncols=2, labelcolor=INK)
+        add_legend_below(left, num_columns=2)
         left.set_ylim(bottom=0)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

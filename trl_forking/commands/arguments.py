@@ -51,6 +51,8 @@ class ForkingParser(TrlParser):
             Further fields of a section, of which `--help` shows the names only.
         notes (`Iterable[str]`, *optional*):
             Paragraphs that `--help` shows after the groups.
+        bare (`str`, *optional*):
+            The field of a first argument that stands without a flag.
         **kwargs:
             Additional keyword arguments of [`~trl.TrlParser`].
 
@@ -78,6 +80,7 @@ class ForkingParser(TrlParser):
         groups: Mapping[str, Iterable[str]] | None = None,
         also: Mapping[str, Iterable[str]] | None = None,
         notes: Iterable[str] = (),
+        bare: str | None = None,
         **kwargs: Any,
     ):
         # An abbreviation that fits one field today fits two as soon as TRL adds another one.
@@ -94,7 +97,7 @@ class ForkingParser(TrlParser):
             )
         self.debug = False
         self.config_path: str | None = None
-        self._groups, self._also, self._notes = groups, also or {}, list(notes)
+        self._groups, self._also, self._notes, self._bare = groups, also or {}, list(notes), bare
         self._config_lines: dict[str, int] = {}  # key -> line in the YAML file
         self._args: list[str] = []
         self._refuse_unknown = True
@@ -120,6 +123,8 @@ class ForkingParser(TrlParser):
         args = [str(arg) for arg in (sys.argv[1:] if args is None else args)]
         self.answer_help(args)
         self.debug, args = _take_debug(args)
+        if self._bare and args and not args[0].startswith("-"):
+            args = [f"--{self._bare}", *args]
         with exit_on_user_error(self.debug):
             self.config_path, self._args = take_config(args)
             if self.config_path is None:

@@ -56,14 +56,13 @@ def run_card(flags: list[str]) -> None:
     SystemExit: 2
     ```
     """
-    if flags and not flags[0].startswith("-"):
-        flags = ["--folder", *flags]
     parser = ForkingParser(
         CardArguments,
         prog="trl-forking card",
         usage="trl-forking card FOLDER [--eval_results FILE ...]",
         description="Make the model card of a finished run again, from the files in its folder.",
         groups={"Flags": CardArguments.__annotations__},
+        bare="folder",
     )
     (arguments,) = parser.parse_args_and_config(flags)
     with exit_on_user_error(parser.debug):

@@ -52,14 +52,13 @@ def run_verdict(flags: list[str]) -> None:
     SystemExit: 2
     ```
     """
-    if flags and not flags[0].startswith("-"):
-        flags = ["--folder", *flags]
     parser = ForkingParser(
         VerdictArguments,
         prog="trl-forking verdict",
         usage="trl-forking verdict FOLDER",
         description="Say what a finished run shows, from the log in its folder: this library's runs and TRL's.",
         groups={"Flags": VerdictArguments.__annotations__},
+        bare="folder",
     )
     (arguments,) = parser.parse_args_and_config(flags)
     with exit_on_user_error(parser.debug):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..card.training_plot import smooth_values
 from ..writing.colors import ACCENT, INK, MUTED, OTHER, REWARD, RULE
+from ..writing.legends import add_legend_below
 from .learning_curves import Curve
 from .run_comparison import RunComparison
 
@@ -46,7 +47,7 @@ def draw_comparison(comparison: RunComparison) -> bytes | None:
         for axes, (name, metric) in zip(panels[1:], logged, strict=True):
             _draw_evaluations(axes, comparison.curves, axis, name, metric, styles)
     if axes_names:
-        figure.axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+        add_legend_below(figure.axes[0], num_columns=2, font_size=8)
     _draw_differences(figure.add_subplot(grid[:, -1]), comparison, styles)
     for axes in figure.axes:
         _tidy(axes)

@@ -12,7 +12,7 @@ from .summary import format_estimate
 
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLE = Path(report.__file__).parent / "templates" / "report.css"
+_SHARED = Path(report.__file__).parent / "templates"
 _OWN_STYLE = "\n.tokens.plain { white-space: pre-wrap; overflow-wrap: anywhere; }\n"
 MAX_CHARACTERS = 20_000_000
 """Most characters of all answers on a page. Beyond that the middle of the long ones is left out."""
@@ -47,8 +47,9 @@ def write_evaluation_page(
     '<!DOCTYPE html>'
     ```
     """
-    style = _STYLE.read_text(encoding="utf-8") + _OWN_STYLE
-    script = (_TEMPLATES / "evaluation.js").read_text(encoding="utf-8")
+    style = (_SHARED / "report.css").read_text(encoding="utf-8") + _OWN_STYLE
+    scripts = (_SHARED / "prompt_box.js", _TEMPLATES / "evaluation.js")
+    script = "".join(file.read_text(encoding="utf-8") for file in scripts)
     data = build_page_data(sets, max_characters)
     write_atomically(path, report.render_template(_TEMPLATES / "evaluation.html", style, script, data, title=title))
 

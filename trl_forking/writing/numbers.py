@@ -59,6 +59,28 @@ def format_ordinal(number: float) -> str:
     return f"{whole}{suffix}"
 
 
+def count_noun(number: int, noun: str) -> str:
+    """
+    Write a number and what it counts.
+
+    Args:
+        number (`int`):
+            The number.
+        noun (`str`):
+            The word for one; its plural has an s.
+
+    Returns:
+        `str`
+
+    Example:
+    ```python
+    >>> count_noun(1, "prompt"), count_noun(1200, "prompt")
+    ('1 prompt', '1,200 prompts')
+    ```
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def format_count(number: int) -> str:
     """
     Write a large number of things, such as parameters, in three digits and a letter.

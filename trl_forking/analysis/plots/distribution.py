@@ -137,10 +137,21 @@ def plot_cumulative_share(entropies: np.ndarray, top_entropy_quantile: float = 0
     axes.plot([0, 100], [0, 100], color=OTHER, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot(100 * points, 100 * shares, color=ACCENT, linewidth=2)
     axes.plot(100 * top_entropy_quantile, 100 * held, "o", color=FORK, markersize=7)
-    offset, side = (3, "left") if top_entropy_quantile < 0.6 else (-3, "right")
     text = f"{share} of the tokens: {format_percent(held)}"
-    add_label(axes, 100 * top_entropy_quantile + offset, 100 * held - 7, text, ha=side, fontweight="bold")
+    x, y, side = _place_label(100 * top_entropy_quantile, 100 * held)
+    add_label(axes, x, y, text, ha=side, fontweight="bold")
     add_label(axes, 97, 74, "if all tokens had\nthe same entropy", ha="right", va="top", color=MUTED)
     axes.set_xlim(0, 101)
     axes.set_ylim(0, 103)
     return figure
+
+
+def _place_label(x: float, y: float) -> tuple[float, float, str]:
+    """Find the place of a label beside a point, below the curve and off the diagonal."""
+    width, height = 40, 4  # of the label, and half of it, in percent of the axes
+    if x >= 60:
+        return x - 3, max(x - 3 - width - 2 * height, height), "right"
+    if y - 7 - height > x + 3 + width:
+        return x + 3, y - 7, "left"
+    below = max(x + 3 - 2 * height, height)
+    return max(x + 3, below + 2 * height), below, "left"

@@ -19,7 +19,7 @@ function createPrompt(answer) {
   const text = createElement("p", { class: "prompt", dir: "auto" });
   appendText(text, data.prompts[answer.prompt] || " ");
   const heading = createElement("h3", {}, `Prompt ${formatCount(answer.prompt_index)}`);
-  group.append(heading, createElement("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Text of prompt ${answer.prompt_index}` }, text));
+  group.append(heading, ...createPromptBox(text, `prompt ${answer.prompt_index}`));
   return group;
 }
 

@@ -8,6 +8,7 @@ import pandas
 from ...countdown import mark_forks
 from ...writing.colors import ACCENT, FORK, OTHER, REWARD
 from ...writing.files import write_atomically
+from ...writing.legends import add_legend_below
 
 
 def plot_demo(completions: pandas.DataFrame, log_history: list[dict[str, Any]], path: Path) -> None:
@@ -62,7 +63,7 @@ def _plot_histogram(axes: Any, completions: pandas.DataFrame, threshold: float |
     axes.set_yscale("log")
     if threshold is not None:
         axes.axvline(threshold, color=ACCENT, linestyle="--", label=f"threshold {threshold:.2f} nats")
-    axes.legend(frameon=False)
+    add_legend_below(axes, num_columns=2)
 
 
 def _plot_curves(axes: Any, logs: list[dict[str, Any]]) -> None:
@@ -70,7 +71,7 @@ def _plot_curves(axes: Any, logs: list[dict[str, Any]]) -> None:
     axes.set_xlabel("step")
     steps = [entry["step"] for entry in logs]
     for key, label, color in (
-        ("reward", "reward (share of right answers)", REWARD),
+        ("reward", "share of right answers", REWARD),
         ("forking/threshold", "threshold (nats)", ACCENT),
         ("entropy", "mean entropy (nats)", OTHER),
     ):
@@ -78,4 +79,4 @@ def _plot_curves(axes: Any, logs: list[dict[str, Any]]) -> None:
         axes.plot(steps, values, color=color, alpha=0.25)
         axes.plot(steps, values.rolling(10, min_periods=1).mean(), color=color, label=label)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    add_legend_below(axes, num_columns=2)

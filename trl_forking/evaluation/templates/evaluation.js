@@ -28,8 +28,7 @@ function createProblem(answer) {
   const text = createElement("p", { class: "prompt", dir: "auto" }, problem.prompt);
   const gold = createElement("p", { class: "badges" }, createElement("span", {}, "Right answer: ", createElement("bdi", {}, problem.solution ?? "–")),
     createElement("span", {}, `${problem.right} of ${countNoun(problem.answers, "answer")} right`));
-  const box = createElement("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Text of ${name}` }, text);
-  return createElement("section", { class: "group" }, createElement("h3", {}, name), box, gold);
+  return createElement("section", { class: "group" }, createElement("h3", {}, name), ...createPromptBox(text, name), gold);
 }
 
 function createBadges(answer) {
