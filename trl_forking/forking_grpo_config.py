@@ -202,7 +202,9 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         try:
             super().__post_init__()
         except ValueError as error:
-            raise self._explain_sizes() or error from None
+            # Without a state the fault lies before the sizes, and they cannot be computed.
+            has_state = hasattr(self, "distributed_state")
+            raise (self._explain_sizes() if has_state else None) or error from None
 
     def check(self) -> None:
         """

@@ -1,5 +1,6 @@
 """A number that no run can have is refused in one sentence, wherever it was written."""
 
+import dataclasses
 import math
 
 import pytest
@@ -126,3 +127,35 @@ def test_the_command_line_is_checked_too(capsys):
         with pytest.raises(SystemExit) as exit_code:
             make_parser().parse_args_and_config(flags)
         assert exit_code.value.code == 2 and f"error: command line: {flags[0][2:]} must be " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"pad_to_multiple_of": 0}, "pad_to_multiple_of must be a whole number of at least 1, or auto, but it is 0"),
+        ({"pad_to_multiple_of": -8}, "pad_to_multiple_of must be a whole number of at least 1, or auto, but it is -8"),
+        ({"pad_to_multiple_of": "some"}, "pad_to_multiple_of must be a whole number of at least 1, or auto"),
+        ({"warmup_steps": 1.5}, "warmup_steps must be 0, a share between 0 and 1, or a whole number of steps"),
+        ({"entropy_coef_min": 2.0}, "entropy_coef_min=2.0 is above entropy_coef_max=1.0: set it to at most 1.0"),
+        ({"ddp_backend": "glo"}, "ddp_backend='glo' is not one of .*: did you mean 'gloo'"),
+        ({"dataloader_multiprocessing_context": "frok"}, "dataloader_multiprocessing_context='frok' is not .*'fork'"),
+        ({"train_sampling_strategy": "rand"}, "train_sampling_strategy='rand' is not .*: did you mean 'random'"),
+        ({"include_num_input_tokens_seen": "some"}, "include_num_input_tokens_seen='some' is not one of"),
+        ({"torch_compile_mode": "max"}, "torch_compile_mode='max' is not one of .*: did you mean 'max-autotune'"),
+        ({"cache_implementation": "statc"}, "cache_implementation='statc' is not one of .*: did you mean 'static'"),
+        ({"lr_scheduler_kwargs": "{bad"}, "JSON|Expecting|property name"),
+        ({"debug": "everything"}, "everything"),
+    ],
+)
+def test_values_that_upstream_takes_or_cannot_explain(tmp_path, settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ForkingGRPOConfig(str(tmp_path), **settings)
+
+
+def test_upstream_keeps_the_words_of_its_fields():
+    """The words of these fields come from TRL's and Transformers' own choices, so that they cannot go stale."""
+    metadata = {entry.name: entry.metadata for entry in dataclasses.fields(ForkingGRPOConfig)}
+    for name in ("ddp_backend", "dataloader_multiprocessing_context", "train_sampling_strategy"):
+        assert metadata[name].get("choices"), (
+            f"Transformers lists no choices of {name} any more: put them into CHOICES."
+        )

@@ -63,7 +63,7 @@ _RANGES: dict[str, Range] = {
         (
             *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
             *("num_generations", "num_generations_eval", "num_iterations", "steps_per_generation"),
-            "generation_batch_size",
+            *("generation_batch_size", "pad_to_multiple_of"),
             *("max_completion_length", "vllm_tensor_parallel_size", "vllm_max_model_length", "ref_model_sync_steps"),
             *("torch_empty_cache_steps", "eval_accumulation_steps", "dataloader_prefetch_factor"),
             *("ddp_bucket_cap_mb", "ddp_timeout"),
@@ -72,7 +72,7 @@ _RANGES: dict[str, Range] = {
     ),
     **dict.fromkeys(
         (
-            *("learning_rate", "max_grad_norm", "warmup_steps", "weight_decay", "adam_epsilon", "beta", "epsilon"),
+            *("learning_rate", "max_grad_norm", "weight_decay", "adam_epsilon", "beta", "epsilon"),
             *("epsilon_high", "neftune_noise_alpha", "eval_delay", "save_total_limit", "dataloader_num_workers"),
             *(
                 "router_aux_loss_coef",
@@ -100,7 +100,7 @@ _RANGES: dict[str, Range] = {
     **dict.fromkeys(("top_p", "vllm_gpu_memory_utilization"), Range(0, 1, without_least=True)),
     **dict.fromkeys(("seed", "data_seed"), _SEED),
     **dict.fromkeys(("vllm_server_port", "vllm_group_port"), _PORT),
-    **dict.fromkeys(("eval_steps", "save_steps"), Range(0, is_share_or_count=True)),
+    **dict.fromkeys(("eval_steps", "save_steps", "warmup_steps"), Range(0, is_share_or_count=True)),
     "logging_steps": Range(0, without_least=True, is_share_or_count=True),
     "max_steps": Range(-1),
     "local_rank": Range(-1),
@@ -132,6 +132,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
     "vllm_importance_sampling_mode": ("sequence_mask", "sequence_truncate", "token_mask", "token_truncate"),
     "importance_sampling_level": ("token", "sequence"),
+    "include_num_input_tokens_seen": ("no", "all", "non_padding"),
+    "torch_compile_mode": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
     "log_level": ("passive", "debug", "detail", "info", "warning", "error", "critical"),
     "log_level_replica": ("warning", "debug", "detail", "info", "error", "critical", "passive"),
 }
@@ -173,6 +175,12 @@ def check_numbers(settings: Any) -> None:
                 f"{'leave it out, or set it' if is_optional or default is not None else 'set it'}{example}."
             )
     _check_list("reward_weights", getattr(settings, "reward_weights", None))
+    _check_padding(getattr(settings, "pad_to_multiple_of", None))
+    lowest, highest = (getattr(settings, f"entropy_coef_{end}", 0.0) for end in ("min", "max"))
+    if lowest > highest:
+        raise ValueError(
+            f"entropy_coef_min={lowest} is above entropy_coef_max={highest}: set it to at most {highest}."
+        )
 
 
 def _is_in_range(name: str, value: Any, takes_fractions: bool) -> bool:
@@ -188,6 +196,16 @@ def _describe_range(name: str, takes_fractions: bool) -> str:
     if name == "max_steps":
         return f"{_RANGES[name].describe(kind)} (-1 leaves the length to num_train_epochs)"
     return _RANGES.get(name, Range()).describe(kind)
+
+
+def _check_padding(size: Any) -> None:
+    """Check the one field that takes a number or a word."""
+    number = int(size) if isinstance(size, str) and size.isdecimal() else size
+    if number not in (None, "auto") and not _is_in_range("pad_to_multiple_of", number, takes_fractions=False):
+        raise ValueError(
+            f"pad_to_multiple_of must be a whole number of at least 1, or auto, but it is {size!r}: leave it out, or set "
+            "it, for example to 8."
+        )
 
 
 def _check_list(name: str, values: Any) -> None:
@@ -219,6 +237,7 @@ def check_choices(settings: Any) -> None:
     ```
     """
     kind: type = type(settings)
+    metadata = {entry.name: entry.metadata for entry in dataclasses.fields(settings)}
     for name, types in find_field_types(kind).items():
         value, enums = getattr(settings, name, None), [kind for kind in types if issubclass(kind, Enum)]
         if isinstance(value, Enum) or value is None or isinstance(value, bool):
@@ -227,8 +246,12 @@ def check_choices(settings: Any) -> None:
             _check_trackers(value)
         elif enums:
             check_choice(name, value, [str(member.value) for member in enums[0]])
+        elif name == "cache_implementation":
+            _check_cache(value)
         elif name in CHOICES:
             check_choice(name, value, CHOICES[name])
+        elif "choices" in metadata[name]:
+            check_choice(name, value, tuple(metadata[name]["choices"]))
 
 
 def _check_trackers(value: Any) -> None:
@@ -236,6 +259,12 @@ def _check_trackers(value: Any) -> None:
 
     for name in [value] if isinstance(value, str) else value:
         check_choice("report_to", name, ["none", "all", *INTEGRATION_TO_CALLBACK])
+
+
+def _check_cache(value: Any) -> None:
+    from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
+
+    check_choice("cache_implementation", value, [*ALL_CACHE_IMPLEMENTATIONS, "paged"])
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
