@@ -28,7 +28,7 @@ from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from trl_forking.analysis import load_model
 from trl_forking.commands.quiet import quiet_libraries
 from trl_forking.decoding.sampling import SamplingSettings, TransformersSampler
-from trl_forking.run.resume import find_last_complete
+from trl_forking.run.checkpoints import find_last_complete
 
 
 SMOLLM2_RESULTS = RESULTS.with_name("smollm2")

@@ -60,6 +60,23 @@ def import_after(statement: str) -> tuple[set[str], subprocess.CompletedProcess]
     return set(done.stdout.splitlines()[-1].split()[1:]), done
 
 
+@pytest.mark.slow
+def test_a_wrong_value_is_answered_before_the_import_of_the_trainer():
+    code = """
+import sys
+from trl_forking.commands.main import main
+try:
+    main(["grpo", "--learning_rate=-1"])
+finally:
+    print("imported", [name for name in sys.modules if name.endswith(".trainer.grpo_trainer") or name == "transformers.trainer"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 2 and "learning_rate must be a finite number of at least 0" in done.stderr
+    assert done.stdout.splitlines()[-1] == "imported []"
+
+
 @pytest.mark.parametrize(
     ("args", "code", "answer"),
     [

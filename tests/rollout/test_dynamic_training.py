@@ -18,7 +18,7 @@ from helpers.tiny import (
     reward_fixed,
 )
 from trl_forking import ForkingGRPOConfig
-from trl_forking.run.resume import is_complete
+from trl_forking.run.checkpoints import is_complete
 
 
 ZERO_VARIANCE = {number for number in range(NUM_PROMPTS) if number % 4 == 0}  # by `reward_fixed`, at least

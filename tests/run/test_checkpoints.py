@@ -10,7 +10,7 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 
 from helpers.tiny import build_trainer
-from trl_forking.run.resume import find_damage, find_last_complete, is_complete, resolve_checkpoint
+from trl_forking.run.checkpoints import find_damage, find_last_complete, is_complete, resolve_checkpoint
 
 
 SETTINGS = {"gradient_accumulation_steps": 2, "steps_per_generation": 4, "learning_rate": 1e-2, "rollout_func": None}

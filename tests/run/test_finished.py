@@ -6,8 +6,8 @@ import logging
 import pytest
 import torch
 
+from trl_forking.run.checkpoints import describe_finished
 from trl_forking.run.restored_weights import find_tied_weights
-from trl_forking.run.resume import describe_finished
 
 
 @pytest.mark.parametrize(

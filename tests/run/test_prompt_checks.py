@@ -7,7 +7,7 @@ from trl import GRPOTrainer
 from helpers.collections_of_answers import run
 from helpers.tiny import EOS, build_trainer, replay_fixed_answers
 from trl_forking.decoding.sampling import TransformersSampler
-from trl_forking.run.prompt_checks import check_characters
+from trl_forking.run.characters import check_characters
 
 
 HALF = "\ud83d"

@@ -9,7 +9,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from helpers.processes import run_forks
 from helpers.tiny import build_trainer
-from trl_forking.run.resume import find_last_complete, is_complete
+from trl_forking.run.checkpoints import find_last_complete, is_complete
 from trl_forking.selection.rules import RULES
 
 

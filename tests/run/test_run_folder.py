@@ -14,7 +14,7 @@ from helpers.tiny import build_model, build_trainer
 from trl_forking.card.model_card import rebuild_card
 from trl_forking.card.run_files import write_config
 from trl_forking.hub import push as hub
-from trl_forking.run.resume import find_last_complete
+from trl_forking.run.checkpoints import find_last_complete
 from trl_forking.run.run_folder import FullDiskError, check_output_folder, explaining_full_disk
 from trl_forking.run.user_errors import UserError
 

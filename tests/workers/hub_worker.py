@@ -43,7 +43,7 @@ from trl_forking.countdown import (  # noqa: E402
     load_countdown_tokenizer,
     make_countdown_dataset,
 )
-from trl_forking.run.resume import is_complete  # noqa: E402
+from trl_forking.run.checkpoints import is_complete  # noqa: E402
 
 
 # huggingface_hub waits up to 8 s between its six tries, for which no test has the time.

@@ -21,7 +21,7 @@ from trl_forking.countdown import (
     load_countdown_tokenizer,
     make_countdown_dataset,
 )
-from trl_forking.run.resume import find_last_complete
+from trl_forking.run.checkpoints import find_last_complete
 
 
 class Announcer(TrainerCallback):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..decoding.sampling import Sampler, SamplingSettings, build_sampler, derive_seed, find_eos_token_ids
-from ..run.prompt_checks import check_characters
+from ..run.characters import check_characters
 from ..writing.lock import lock_folder
 from ..writing.token_texts import TokenTexts
 from .hes import compute_hes

@@ -8,13 +8,10 @@ from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
 from .arguments import ForkingParser
 from .config_file import take_config
-from .eval_data import check_eval_data
 from .launch import choose_launcher, choose_num_processes, count_gpus, replace_process
 from .math_arguments import check_arguments, check_packages, find_checkpoint, find_finished, make_parser
-from .math_loading import check_dataset_name, check_model_name
 from .recipes import describe_recipes, find_config
 from .settings import plan_config
-from .train_math import main as train_math
 
 
 def run_grpo(flags: list[str]) -> None:
@@ -49,6 +46,11 @@ def run_grpo(flags: list[str]) -> None:
     flags, num_processes = choose_num_processes(flags, num_gpus)
     parser = _make_grpo_parser(plan_config(num_processes))
     script_args, training_args, model_args = parser.parse_args_and_config(flags)
+    # A wrong flag or value is answered before the import of the trainer, which takes seconds.
+    from .eval_data import check_eval_data
+    from .math_loading import check_dataset_name, check_model_name
+    from .train_math import main as train_math
+
     launcher: list[str] | None = None
     with exit_on_user_error(parser.debug), parser.naming_places():
         check_arguments(script_args, training_args, model_args, parser.config_path or "command line")

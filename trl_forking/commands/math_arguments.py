@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trl import ModelConfig, ScriptArguments
 
 from ..forking_grpo_config import ForkingGRPOConfig
-from ..run.resume import describe_finished, find_any_checkpoint, resolve_checkpoint
+from ..run.checkpoints import describe_finished, find_any_checkpoint, resolve_checkpoint
 from ..run.user_errors import UserError, check_at_least, require
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments

@@ -24,8 +24,8 @@ from ..card.run_files import write_config
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..forking_grpo_trainer import ForkingGRPOTrainer
 from ..hub.errors import PushError
+from ..run.checkpoints import find_last_complete
 from ..run.interruption import describe_command, exit_on_interruption
-from ..run.resume import find_last_complete
 from ..run.run_folder import FullDiskError, check_output_folder
 from ..run.user_errors import exit_on_user_error
 from ..verdict.history import collect_history

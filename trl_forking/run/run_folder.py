@@ -7,12 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
 
-from ..forking_grpo_config import ForkingGRPOConfig
-from .resume import find_any_checkpoint, find_last_complete
+from .checkpoints import find_any_checkpoint, find_last_complete
 from .user_errors import UserError
+
+
+if TYPE_CHECKING:  # commands that train nothing need no settings of TRL, whose import takes seconds
+    from ..forking_grpo_config import ForkingGRPOConfig
 
 
 logger = logging.getLogger(__name__)
@@ -132,7 +136,7 @@ def _shorten(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def check_other_run(args: ForkingGRPOConfig) -> None:
+def check_other_run(args: "ForkingGRPOConfig") -> None:
     """
     Refuse to train into a folder that holds the checkpoints of another run, or warn where that is allowed.
 

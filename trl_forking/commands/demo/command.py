@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from ...countdown import CountdownEvaluation, evaluate_countdown, load_countdown_model, make_countdown_dataset
+from ...run.checkpoints import find_last_complete
 from ...run.interruption import exit_on_interruption
-from ...run.resume import find_last_complete
 from ...run.user_errors import UserError, exit_on_user_error
 from ...verdict.history import collect_history
 from ...verdict.verdict import judge_run, write_verdict

@@ -17,7 +17,7 @@ from ...countdown import (
 )
 from ...forking_grpo_config import ForkingGRPOConfig
 from ...forking_grpo_trainer import ForkingGRPOTrainer
-from ...run.resume import find_last_complete
+from ...run.checkpoints import find_last_complete
 from ...run.run_folder import check_output_folder
 from ...run.user_errors import UserError, require
 from ...writing.files import write_atomically
