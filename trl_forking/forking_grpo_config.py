@@ -1,7 +1,7 @@
 """The settings of [`ForkingGRPOTrainer`]. Wrong settings are refused before anything is loaded."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
@@ -205,6 +205,9 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             # Without a state the fault lies before the sizes, and they cannot be computed.
             has_state = hasattr(self, "distributed_state")
             raise (self._explain_sizes() if has_state else None) or error from None
+        except FileNotFoundError as error:
+            names = [entry.name for entry in fields(self) if getattr(self, entry.name, None) == error.filename]
+            raise ValueError(f"{' or '.join(names)}: there is no file {error.filename}.") from error
 
     def check(self) -> None:
         """

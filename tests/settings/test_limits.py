@@ -145,6 +145,7 @@ def test_the_command_line_is_checked_too(capsys):
         ({"cache_implementation": "statc"}, "cache_implementation='statc' is not one of .*: did you mean 'static'"),
         ({"lr_scheduler_kwargs": "{bad"}, "JSON|Expecting|property name"),
         ({"debug": "everything"}, "everything"),
+        ({"accelerator_config": "no.json"}, "accelerator_config: there is no file no.json"),
     ],
 )
 def test_values_that_upstream_takes_or_cannot_explain(tmp_path, settings, sentence):
