@@ -288,7 +288,9 @@ def build_page(results: Path) -> str:
 def build_readme(readme: str, results: Path) -> str:
     """Put the table of the four arms into the README."""
     clock = read(results / CLOCK)["seconds"] if (results / CLOCK).exists() else {}
-    return replace_between(readme, START, END, tabulate(HEADLINE, "all_tokens", read_all(results), clock))
+    before = format_interval(estimate_seed_difference([read_scores(read(results / BEFORE))]))
+    table = tabulate(HEADLINE, "all_tokens", read_all(results), clock)
+    return replace_between(readme, START, END, f"{table}\n\nBefore training the accuracy is {before}.")
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from helpers.tiny import build_dataset
-from trl_forking import ForkingGRPOConfig
 from trl_forking.commands.main import main
 
 
@@ -59,8 +58,10 @@ def run(tiny_model_folder, tmp_path, monkeypatch):
             case ["make", target]:
                 subprocess.run(["make", "--dry-run", "--always-make", target], capture_output=True, check=True)
                 assert target == "demo" or re.search(rf"make {target}$", read_ci(), flags=re.MULTILINE)
+            case ["git", "clone", url, "&&", "cd", folder]:
+                assert url in (ROOT / "pyproject.toml").read_text() and url.endswith(f"/{folder}")
             case ["pip", "install", requirement]:
-                pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index"]
+                pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--no-build-isolation"]
                 done = subprocess.run([*pip, requirement], capture_output=True, text=True, check=True)
                 assert "does not provide the extra" not in done.stderr
             case ["trl-forking", "grpo", *flags]:
@@ -123,9 +124,10 @@ def test_every_command_runs(run, command):
     [
         ("make demo", "make demos", subprocess.CalledProcessError),
         ("make quality", "make clean", AssertionError),  # a target that neither a test nor a workflow runs
-        ("trl-forking[math]", "trl-forking[maths]", AssertionError),
-        ("grpo --config paper_qwen3_8b", "grpo --config paper_qwen_8b", SystemExit),
-        ("--config paper_qwen3_8b --dry_run", "--config paper_qwen3_8b --dryrun", SystemExit),
+        (".[math]", ".[maths]", AssertionError),
+        ("git clone https://github.com/trl-forking", "git clone https://github.com/trl-forkin", AssertionError),
+        ("grpo --config cpu_smoke", "grpo --config cpu_smok", SystemExit),
+        ("grpo --config cpu_smoke", "grpo --config cpu_smoke --dryrun", SystemExit),
         ("trl-forking analyze", "trl-forking analyse", pytest.fail.Exception),
         ("analyze --model_name_or_path", "analyze --model", SystemExit),
         ("python examples/train_math.py", "python examples/train.py", FileNotFoundError),
@@ -152,9 +154,3 @@ def test_named_tests_exist():
     for file, name in named:
         assert (ROOT / file).exists(), file
         assert not name or f"def {name}(" in (ROOT / file).read_text(), name
-
-
-def test_table_of_settings_is_complete():
-    ours = set(ForkingGRPOConfig.__annotations__) - {"loss_type", "epsilon_high"}
-    table = README.split("## What the settings mean")[1].split("Everything else")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == ours
