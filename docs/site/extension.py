@@ -33,6 +33,11 @@ def shorten_signature(app: Any, what: str, name: str, *others: Any) -> tuple[str
     return ("(output_dir, ...)", "") if name.endswith("ForkingGRPOConfig") else None
 
 
+def skip_member(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple: its docstring has them under Attributes."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def show_linked_pages(app: Any, document: Any) -> None:
     """Let a link to an HTML file of `docs`, such as the example page of forks, open the file. Sphinx would download it."""
     for node in list(document.findall(download_reference)):
@@ -58,6 +63,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Connect all this to Sphinx."""
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", read_docstring)
+    app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("doctree-read", show_linked_pages, priority=100)  # before Sphinx collects what to download
     app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
