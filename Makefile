@@ -17,7 +17,7 @@ PINS := $(if $(TRL),$(VENV)/constraints.txt,constraints.txt)
 INTERPRET := $(if $(filter $(OLDEST_TRL),$(TRL)),TRITON_INTERPRET=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo results test test-fast test-versions test-version fuzz gpu-bundle dist notebook quality clean
+.PHONY: help demo docs results test test-fast test-versions test-version fuzz gpu-bundle dist notebook quality clean
 
 help:
 	@echo "make demo       train on the built-in task and show the forking tokens (about 3 minutes on 2 cores, offline)"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-versions  run the tests with the oldest and the newest supported TRL, and write docs/versions.md"
 	@echo "                make test-version TRL=1.15.0 does so with one (1.15 takes an hour without a GPU)"
 	@echo "make fuzz       try random runs and random damage for ten minutes; a failure is printed with the command that repeats it"
+	@echo "make docs       build the docs site in build/site, which needs no network; a warning is an error"
 	@echo "make results    write docs/results.md and its plots from the records in examples/experiments/results"
 	@echo "make gpu-bundle collect what benchmarks/gpu/run.sh needs on a machine that has PyTorch and Transformers, but no network"
 	@echo "make dist       build the wheel and the sdist into dist/, as the workflow that publishes them does"
@@ -41,6 +42,12 @@ demo: $(VENV)/.demo
 
 results: $(VENV)/.demo
 	$(BIN)/python examples/experiments/make_results.py
+
+# The page of settings is written from the dataclass first. A broken link or name ends the build.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/make_settings.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -j auto -b html -c docs/site docs build/site
+	@echo "The site is in build/site: open build/site/index.html"
 
 # All that the tests need is installed, so that a look at the Hub could only be a mistake. One file at a time on each core:
 # what a file has set up, such as two processes, is shared by its tests. tests/conftest.py puts the long files first.
@@ -106,6 +113,10 @@ $(VENV)/constraints.txt: constraints.txt | $(BIN)/python
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt -e ".[analysis]"
+	touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e ".[docs]"
 	touch $@
 
 # The tests of the page need Chromium and its driver. Elsewhere than on a Debian as root, the test run says at its end how to

@@ -42,7 +42,7 @@ def test_citation_has_the_version_and_the_paper():
 
 
 def test_extras_are_the_promised_ones():
-    promised = {"vllm", "deepspeed", "peft", "math", "analysis", "quality", "test"}
+    promised = {"vllm", "deepspeed", "peft", "math", "analysis", "docs", "quality", "test"}
     assert set(EXTRAS) == promised
     assert set(metadata("trl-forking").get_all("Provides-Extra")) == promised
 
@@ -60,7 +60,7 @@ def test_the_tested_set_is_pinned():
     assert tested.items() <= PINS.items()
 
 
-@pytest.mark.parametrize("extra", [None, "peft", "math", "analysis", "quality", "test"])
+@pytest.mark.parametrize("extra", [None, "peft", "math", "analysis", "docs", "quality", "test"])
 def test_pins_satisfy_the_requirements(extra):
     wanted = PYPROJECT["project"]["dependencies"] if extra is None else EXTRAS[extra]
     for requirement in map(Requirement, wanted):
