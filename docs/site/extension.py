@@ -20,7 +20,7 @@ def read_page(app: Any, name: str, source: list[str]) -> None:
     page = DOCS / f"{name}.md"
     source[0] = point_links(source[0], page, DOCS)
     if page.name == "index.md":
-        source[0] = add_toctrees(source[0], page)
+        source[0] = add_toctrees(source[0])
 
 
 def read_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

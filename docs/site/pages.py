@@ -7,8 +7,6 @@ from pathlib import Path
 REPOSITORY = "https://github.com/trl-forking/trl-forking"
 LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", flags=re.MULTILINE | re.DOTALL)
-# Pages that a script writes. They may be missing: the page before them in the contents, and their title.
-WRITTEN = {"results.md": ("evaluation.md", "Results")}
 
 
 def is_page(path: Path, docs: Path) -> bool:
@@ -61,14 +59,10 @@ def read_contents(text: str) -> dict[str, list[str]]:
     return contents
 
 
-def add_toctrees(text: str, index: Path) -> str:
-    """Add the table of contents of an index, which GitHub does not need, and the pages there that a script has written."""
+def add_toctrees(text: str) -> str:
+    """Add the table of contents of an index, which GitHub does not need."""
     parts = [text]
     for title, pages in read_contents(text).items():
-        names = list(pages)
-        for written, (before, _) in WRITTEN.items():
-            if before in names and (index.parent / written).exists() and written not in names:
-                names.insert(names.index(before) + 1, written)
-        entries = "\n".join(name.removesuffix(".md") for name in names)
+        entries = "\n".join(name.removesuffix(".md") for name in pages)
         parts.append(f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{entries}\n```")
     return "\n\n".join(parts) + "\n"

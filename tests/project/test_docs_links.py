@@ -77,22 +77,17 @@ def test_wrong_links_are_found():
 
 
 def test_every_page_is_in_the_contents():
-    """`results.md` is written by a script, and has its place whether it is there or not."""
     listed = {name for pages in read_contents((DOCS / "index.md").read_text()).values() for name in pages}
     pages = {str(page.relative_to(DOCS)) for page in find_pages() if page.parent.name != "api"} | {"api/index.md"}
-    assert listed | {"results.md"} == pages - {"index.md"} | {"results.md"}
+    assert listed == pages - {"index.md"}
     listed = read_contents((DOCS / "api" / "index.md").read_text())["Modules"]
     assert {*listed, "index.md"} == {page.name for page in (DOCS / "api").glob("*.md")}
 
 
-@pytest.mark.parametrize("is_there", [False, True])
-def test_a_written_page_has_its_place_if_it_is_there(tmp_path, is_there):
+def test_an_index_gets_its_table_of_contents():
     text = "# Site\n\n## Evidence\n\n- [Evaluation](evaluation.md): a\n- [Other](other.md): b\n"
-    if is_there:
-        (tmp_path / "results.md").touch()
-    toctree = add_toctrees(text, tmp_path / "index.md").removeprefix(text)
-    names = ["evaluation", "results", "other"] if is_there else ["evaluation", "other"]
-    assert toctree.split() == ["```{toctree}", ":hidden:", ":caption:", "Evidence", *names, "```"]
+    toctree = add_toctrees(text).removeprefix(text)
+    assert toctree.split() == ["```{toctree}", ":hidden:", ":caption:", "Evidence", "evaluation", "other", "```"]
 
 
 def test_links_to_files_go_to_github_and_links_to_pages_stay():
