@@ -23,7 +23,7 @@ def add_legend_below(axes: Any, num_columns: int, font_size: float = 9) -> None:
     >>> axes = Figure(layout="constrained").subplots()
     >>> lines = axes.plot([1, 2], [0, 1], label="reward")
     >>> add_legend_below(axes, num_columns=1)
-    >>> axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+    >>> bool(axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0)
     True
     ```
     """

@@ -138,7 +138,7 @@ def plot_cumulative_share(entropies: np.ndarray, top_entropy_quantile: float = 0
     axes.plot(100 * points, 100 * shares, color=ACCENT, linewidth=2)
     axes.plot(100 * top_entropy_quantile, 100 * held, "o", color=FORK, markersize=7)
     text = f"{share} of the tokens: {format_percent(held)}"
-    x, y, side = _place_label(100 * top_entropy_quantile, 100 * held)
+    x, y, side = _place_label(100 * top_entropy_quantile, 100 * held, len(text))
     add_label(axes, x, y, text, ha=side, fontweight="bold")
     add_label(axes, 97, 74, "if all tokens had\nthe same entropy", ha="right", va="top", color=MUTED)
     axes.set_xlim(0, 101)
@@ -146,12 +146,12 @@ def plot_cumulative_share(entropies: np.ndarray, top_entropy_quantile: float = 0
     return figure
 
 
-def _place_label(x: float, y: float) -> tuple[float, float, str]:
+def _place_label(x: float, y: float, num_characters: int) -> tuple[float, float, str]:
     """Find the place of a label beside a point, below the curve and off the diagonal."""
-    width, height = 40, 4  # of the label, and half of it, in percent of the axes
-    if x >= 60:
-        return x - 3, max(x - 3 - width - 2 * height, height), "right"
+    width, height = 1.9 * num_characters, 4  # of the label, and half of it, in percent of the axes
+    if x - 3 - width >= 3 * height:
+        return x - 3, x - 3 - width - 2 * height, "right"
     if y - 7 - height > x + 3 + width:
         return x + 3, y - 7, "left"
-    below = max(x + 3 - 2 * height, height)
-    return max(x + 3, below + 2 * height), below, "left"
+    start = min(max(x + 3, 4 * height), 100 - width)
+    return start, start - 2 * height, "left"
