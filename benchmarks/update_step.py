@@ -35,8 +35,8 @@ import trl
 from answer_lengths import spread_lengths
 from datasets import Dataset
 from made_up_models import build_config, build_tokenizer
-from measuring import PeakMemory, measure_rate, synchronize
 from peft import LoraConfig, get_peft_model
+from timing import PeakMemory, measure_rate, synchronize
 from transformers import Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
@@ -183,7 +183,7 @@ def run_update(trainer: Any, case: Case, read_clock: Clock = synchronize) -> dic
 
 def count_kept_bytes(trainer: Any) -> int:
     """Count the keys and values that are at hand when the update begins."""
-    if not isinstance(trainer, ForkingGRPOTrainer):
+    if not isinstance(trainer, ForkingGRPOTrainer) or trainer.args.gradient_path != "forks":
         return 0
     rows = trainer._states_store._rows.values()
     parts = (part for row in rows for of_layers in (row.keys, row.values) for part in of_layers.values())
@@ -361,12 +361,12 @@ def main() -> None:
         results.append({"case": asdict(case), "result": result})
         rows.append(build(case, result))
         print(", ".join(rows[-1]), flush=True)
+        if arguments.json:  # after each case, so that an interruption loses one case alone
+            content = {"device": device, "versions": versions, "results": results}
+            write_atomically(arguments.json, json.dumps(content, indent=2))
     print(f"\n{format_table(columns, rows)}")
     if arguments.plot and not arguments.forks:
         plot_results(results, arguments.plot)
-    if arguments.json:
-        content = {"device": device, "versions": versions, "results": results}
-        write_atomically(arguments.json, json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":

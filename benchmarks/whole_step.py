@@ -22,8 +22,8 @@ from typing import Any
 import torch
 import transformers
 import trl
-from measuring import synchronize
 from real_tasks import TASKS, build_trainer
+from timing import synchronize
 
 from trl_forking.rollout.sampled_entropies import SampledEntropies
 from trl_forking.writing.files import write_atomically
