@@ -70,6 +70,7 @@ def test_resumed_at_any_step(tmp_path, settings):
         assert is_same(resumed, whole), f"resumed at step {step}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_resumes_within_a_rollout(tmp_path, rule):
     """A rollout is of two steps, so that the plan of step 4 was made before the checkpoint of step 3."""

@@ -28,6 +28,9 @@ from workers.layout_worker import resolve
 from workers.vllm_worker import run_step
 
 
+pytestmark = pytest.mark.slow  # fifteen seconds in all
+
+
 ONE_BATCH = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1}
 TRL = {"trainer_class": GRPOTrainer, "config_class": GRPOConfig, "epsilon_high": 0.28}
 MODES = ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")

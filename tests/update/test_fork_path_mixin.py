@@ -21,6 +21,9 @@ from trl_forking import ForkingGRPOConfig
 from trl_forking.update.fork_path_mixin import find_fork_obstacle
 
 
+pytestmark = pytest.mark.slow  # fifteen seconds in all
+
+
 ONE_BATCH = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1}
 WHOLE = 64  # a window that no row exceeds: every position carries gradient
 

@@ -11,6 +11,9 @@ from helpers.tiny import LOSS_TYPES, build_model, build_trainer, replay_fixed_an
 from trl_forking.update.sparse_update import find_spans, measure_rows
 
 
+pytestmark = pytest.mark.slow  # fifteen seconds in all
+
+
 WHOLE = {"top_entropy_quantile": 1.0}
 TRIMMED_ONLY = {"balance_micro_batches": False}
 
