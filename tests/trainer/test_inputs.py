@@ -38,7 +38,10 @@ from helpers.tiny_multimodal import (
 
 
 ONE_BATCH = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "sparse_update": False}
-pytestmark = pytest.mark.filterwarnings("ignore:You are using 'environment_factory'")
+pytestmark = [
+    pytest.mark.slow,  # fifteen seconds in all
+    pytest.mark.filterwarnings("ignore:You are using 'environment_factory'"),
+]
 
 
 def compare_with_trl(tmp_path, build, forking=ScriptedForking, plain=ScriptedGRPO, has_recorder=True):
