@@ -67,6 +67,11 @@ def format_interval(figure: SeedDifference, sign: str = "") -> str:
     return f"{figure.mean:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"
 
 
+def format_before(results: Path) -> str:
+    """Format the accuracy before training."""
+    return format_interval(estimate_seed_difference([read_scores(read(results / BEFORE))]))
+
+
 def format_verdict(figure: SeedDifference | None) -> str:
     """Say what a difference shows. An interval that covers zero shows no difference."""
     if figure is None:
@@ -179,9 +184,8 @@ def tabulate_other(results: Path) -> str:
     runs = read_all(results) if results.exists() else {}
     if not runs:
         return "No run was made yet."
-    before = estimate_seed_difference([read_scores(read(results / BEFORE))])
     table = tabulate(HEADLINE, "all_tokens", runs, {})
-    return f"Before training the accuracy is {format_interval(before)}.\n\n{table}"
+    return f"Before training the accuracy is {format_before(results)}.\n\n{table}"
 
 
 def list_claims(runs: Runs) -> str:
@@ -250,7 +254,7 @@ def build_page(results: Path) -> str:
     Returns:
         `str`: Markdown.
     """
-    runs, before = read_all(results), read(results / BEFORE)
+    runs = read_all(results)
     clock = read(results / CLOCK) if (results / CLOCK).exists() else {"seconds": {}}
     seconds = clock["seconds"]
     missing = sum(arm.num_seeds for arm in ARMS.values()) - sum(map(len, runs.values()))
@@ -258,7 +262,7 @@ def build_page(results: Path) -> str:
     first = next(iter(next(iter(runs.values())).values()))
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     values = {
-        "before": format_interval(estimate_seed_difference([read_scores(before)])),
+        "before": format_before(results),
         "missing": f"{missing} of the runs are not made yet. The tables have the seeds that are there.\n\n"
         if missing
         else "",
@@ -288,9 +292,8 @@ def build_page(results: Path) -> str:
 def build_readme(readme: str, results: Path) -> str:
     """Put the table of the four arms into the README."""
     clock = read(results / CLOCK)["seconds"] if (results / CLOCK).exists() else {}
-    before = format_interval(estimate_seed_difference([read_scores(read(results / BEFORE))]))
     table = tabulate(HEADLINE, "all_tokens", read_all(results), clock)
-    return replace_between(readme, START, END, f"{table}\n\nBefore training the accuracy is {before}.")
+    return replace_between(readme, START, END, f"{table}\n\nBefore training the accuracy is {format_before(results)}.")
 
 
 def main() -> None:
