@@ -75,13 +75,14 @@ fuzz: $(VENV)/.test
 # A machine with a GPU often has PyTorch, Transformers, PEFT, Accelerate and pytest, and not these. The versions are the tested ones.
 GPU_BUNDLE := benchmarks/gpu/bundle
 GPU_PYTHON ?= 3.12
-GPU_PACKAGES := trl datasets dill multiprocess math-verify latex2sympy2_extended antlr4-python3-runtime
-GPU_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014 manylinux1,--platform $(tag)_x86_64)
+GPU_PACKAGES := trl datasets dill multiprocess math-verify latex2sympy2_extended antlr4-python3-runtime bitsandbytes
+GPU_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014 manylinux1,--platform $(tag)_x86_64)
 
 gpu-bundle: | $(BIN)/python
 	rm -rf $(GPU_BUNDLE)
 	$(PIP) download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --implementation cp $(GPU_PLATFORMS) \
 		-d $(GPU_BUNDLE) $(foreach name,$(GPU_PACKAGES),$(shell grep -E '^$(name)==' constraints.txt))
+	$(BIN)/python $(dir $(GPU_BUNDLE))slim_wheel.py $(GPU_BUNDLE)/bitsandbytes-*.whl
 	@ls -l $(GPU_BUNDLE) | awk 'NR > 1 {print $$5, $$9}'
 	@du -sh $(GPU_BUNDLE)
 

@@ -65,6 +65,7 @@ class Case:
     gradient_checkpointing: bool = False
     lora: bool = False
     gradient_path_window: int = 0
+    token_selection: str = "high_entropy"  # of this library; TRL's mask keeps the highest entropies
 
 
 class FixedAnswers:
@@ -112,6 +113,8 @@ def build_trainer(kind: str, case: Case, model: Any) -> Any:
     settings: dict[str, Any] = {"top_entropy_quantile": 1.0 if kind == "TRL, no mask" else case.rho}
     is_ours = not kind.startswith("TRL")
     trainer_class, config_class = (ForkingGRPOTrainer, ForkingGRPOConfig) if is_ours else (GRPOTrainer, GRPOConfig)
+    if is_ours:
+        settings["token_selection"] = case.token_selection
     if kind in FORK_KINDS:
         settings |= {"gradient_path": "forks", "gradient_path_window": case.gradient_path_window}
     trainer = trainer_class(

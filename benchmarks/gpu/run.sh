@@ -3,8 +3,9 @@
 #
 #   make gpu-bundle                             collect the packages that a machine with PyTorch and Transformers lacks
 #   benchmarks/gpu/run.sh OUT                   all parts but `seeds`
+#   benchmarks/gpu/run.sh OUT correctness update whole_step qlora seeds   all parts; the seeds run beside the others
 #   benchmarks/gpu/run.sh OUT correctness       one part
-#   benchmarks/gpu/run.sh OUT seeds             runs of the grid side by side, as many as there are cores
+#   benchmarks/gpu/run.sh OUT seeds             runs of the grid side by side on the cores that are left, for 8 minutes
 #   benchmarks/gpu/run.sh --tiny OUT            small enough for a CPU: a trial of the script
 #
 # Each part writes OUT/<part>.json as it goes. A part that fails, or takes too long, stops no other.
@@ -48,13 +49,21 @@ run() { # name, seconds, command
 
 steps=12
 limit=300
+seed_seconds=${SEED_SECONDS:-500}
 if [ -n "$tiny" ]; then # a CPU is slow
   steps=2
   limit=1200
 fi
-run correctness 90 "$python" benchmarks/gpu/correctness.py --json "$out/correctness.json"
-run update $limit "$python" benchmarks/gpu/update.py --json "$out/update.json" $tiny
+# The runs of the grid need no GPU. They have low priority, and leave four cores to the other parts.
+workers=$(($(nproc) > 5 ? $(nproc) - 4 : 1))
+{
+  run seeds 560 nice -n 19 "$python" benchmarks/gpu/seeds.py --json "$out/seeds.json" --workers $workers \
+    --seconds "$seed_seconds" --arms ${SEED_ARMS:-} $tiny
+  exit $failed
+} &
+run correctness 120 "$python" benchmarks/gpu/correctness.py --json "$out/correctness.json"
+run update $limit "$python" benchmarks/gpu/update.py --json "$out/update.json" --seconds $((limit - 60)) $tiny
 run whole_step 90 "$python" benchmarks/whole_step.py --task countdown --steps $steps --json "$out/whole_step.json"
 run qlora 60 "$python" benchmarks/gpu/qlora.py --json "$out/qlora.json"
-run seeds 480 "$python" benchmarks/gpu/seeds.py --json "$out/seeds.json" --workers "$(nproc)" $tiny
+wait $! || failed=$((failed + 1)) # the seeds
 exit $failed
