@@ -298,12 +298,13 @@ COLUMNS = [
 
 def build_row(case: Case, result: dict[str, dict[str, float]]) -> list[str]:
     """Build the row of a case: seconds of updates, times of TRL's mask over ours, our memory over that of TRL's mask."""
-    ours, mask, plain = result["forking"], result["TRL's mask"], result["TRL, no mask"]
-    seconds = [plain["update"], mask["update"], ours["update"], ours["scoring"]]
+    ours, mask = result["forking"], result["TRL's mask"]
+    plain = f"{result['TRL, no mask']['update']:.2f} s" if "TRL, no mask" in result else "-"
+    seconds = [mask["update"], ours["update"], ours["scoring"]]
     ratios = [mask["update"] / ours["update"], mask["update"] / (ours["update"] + ours["scoring"])]
     return [
         *(case.shape, case.lengths, f"{case.completion_length}", f"{case.rho:g}", f"{case.zero_variance_share:g}"),
-        *(f"{value:.2f} s" for value in seconds),
+        *(plain, *(f"{value:.2f} s" for value in seconds)),
         *(f"{ratio:.2f}" for ratio in [*ratios, ours["peak_bytes"] / mask["peak_bytes"]]),
         f"{ours['floor']:.2f} s",
     ]

@@ -47,8 +47,8 @@ run() { # name, seconds, command
   [ $status = 0 ] || failed=$((failed + 1))
 }
 
-steps=12
-limit=300
+steps=${STEPS:-12}
+limit=${UPDATE_SECONDS:-300}
 seed_seconds=${SEED_SECONDS:-500}
 if [ -n "$tiny" ]; then # a CPU is slow
   steps=2
@@ -62,7 +62,8 @@ workers=$(($(nproc) > 5 ? $(nproc) - 4 : 1))
   exit $failed
 } &
 run correctness 120 "$python" benchmarks/gpu/correctness.py --json "$out/correctness.json"
-run update $limit "$python" benchmarks/gpu/update.py --json "$out/update.json" --seconds $((limit - 60)) $tiny
+run update $limit "$python" benchmarks/gpu/update.py --json "$out/update.json" --seconds $((limit - 20)) $tiny \
+  --repeats "${REPEATS:-2}"
 run whole_step 90 "$python" benchmarks/whole_step.py --task countdown --steps $steps --json "$out/whole_step.json"
 run qlora 60 "$python" benchmarks/gpu/qlora.py --json "$out/qlora.json"
 wait $! || failed=$((failed + 1)) # the seeds

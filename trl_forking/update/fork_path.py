@@ -58,10 +58,6 @@ class _RecordedPositions(ScoredPositions):
         live = scored.any(1).nonzero().squeeze(1)
         self.recording = Recording(ForkStates(), live + begin, first[live], (end - first)[live])
         kwargs["past_key_values"] = self.recording.states
-        mask = kwargs["attention_mask"]
-        if bool((mask.cummin(1).values == mask).all()):
-            # No token sees what lies behind its row. With nothing else to mask, attention needs no mask of all pairs.
-            kwargs["attention_mask"] = torch.ones_like(mask)
         if not self.has_scores:
             nothing = self.gathered[0].new_empty(0)
             self.gathered = self.places = (nothing, nothing)
@@ -128,6 +124,7 @@ class _ForkPositions(ScoredPositions):
     """Narrows every call to the chosen positions."""
 
     columns: torch.Tensor | None = None
+    keeps_mask = True
 
     def __init__(
         self, scored: torch.Tensor, model: torch.nn.Module, multiple: int, window: int, find_states: FindStates

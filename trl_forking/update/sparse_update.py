@@ -3,8 +3,8 @@
 TRL's fused LM head scores the hidden states that the backbone returns when it is given `shift_labels`. Three forward
 hooks use that. They are in place for one call, and no name of TRL, Transformers or PEFT is patched:
 
-    model, before     rows without a scored position go, each other row moves to the left edge, and the columns after
-                      the last scored position go
+    model, before     rows without a scored position go, each other row moves to the left edge, the columns after the
+                      last scored position go, and so does the mask of padding that no scored position sees
     backbone, after   the hidden states of the scored positions are gathered, `(1, num_scored, hidden)`
     model, after      the scores go back to their places in `(B, S - 1)`; all other places are zero
 
@@ -129,10 +129,15 @@ class ScoredPositions:
     ```
     """
 
+    keeps_mask = False
+    """Whether a subclass reads off the mask which columns are padding."""
+
     def __init__(self, scored: torch.Tensor, model: torch.nn.Module, keeps_rows: bool, multiple: int):
         self.scored, self.keeps_rows, self.multiple = scored.bool(), keeps_rows, multiple
         self.cuts_columns = not depends_on_length(get_causal_model(model).config)
         self.moves_rows, self.takes_positions = sees_distances_only(model), takes_positions(model)
+        # Other kinds of attention build their mask all the same, or skip the padding that they know of.
+        self.has_fast_causal = getattr(get_causal_model(model).config, "_attn_implementation", None) == "sdpa"
         self.next_row = 0
 
     def cut_inputs(
@@ -155,7 +160,8 @@ class ScoredPositions:
             if self.moves_rows and self.takes_positions:
                 # Those of the padded batch: in bfloat16 a rotary embedding of another position is rounded otherwise.
                 kwargs["position_ids"] = first[live].unsqueeze(1) + torch.arange(width, device=first.device)
-            if not len(rows) and not self.keeps_rows:  # a token that attends to itself
+            alone = not len(rows) and not self.keeps_rows  # a token that attends to itself
+            if alone or (self.has_fast_causal and not self.keeps_mask and _pads_right_only(kwargs)):
                 kwargs["attention_mask"] = torch.ones_like(kwargs["attention_mask"])
             rows, columns = torch.searchsorted(live, rows), columns - first[rows]
         self.gathered = (rows, columns)
@@ -203,6 +209,17 @@ def _cut(inputs: dict[str, Any], live: torch.Tensor, first: torch.Tensor, width:
     columns = first[live].unsqueeze(1) + torch.arange(width, device=first.device)
     inside, columns = columns < num_columns, columns.clamp(max=num_columns - 1)
     return {key: inputs[key][live].gather(1, columns) * inside for key in _SLICED if inputs.get(key) is not None}
+
+
+def _pads_right_only(inputs: dict[str, Any]) -> bool:
+    """
+    Tell whether all padding lies behind its row, where no token of a causal model sees it.
+
+    Then a mask of ones gives the same scores, and Transformers passes no mask of all pairs to attention. PyTorch's fastest
+    kernel takes no mask, and half of the pairs are never computed. The router loss reads the mask, though.
+    """
+    mask = inputs["attention_mask"]
+    return not inputs.get("output_router_logits") and bool((mask.cummin(1).values == mask).all())
 
 
 @contextmanager
