@@ -314,7 +314,7 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
     """Plot how many times faster each case is, without and with the scoring pass."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 0.45 * len(results) + 1.2), layout="constrained")
+    figure = Figure(figsize=(9, 0.55 * len(results) + 1.2), layout="constrained")
     axes = figure.subplots()
     labels = []
     for position, entry in enumerate(results):
@@ -325,8 +325,8 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
             position + 0.2, mask / (ours["update"] + ours["scoring"]), 0.38, color=OTHER, label="with the scoring pass"
         )
         labels.append(
-            f"{case['shape']}, {case['lengths']}, {case['completion_length']} tokens, rho {case['rho']:g}, "
-            f"zero variance {case['zero_variance_share']:g}"
+            f"{case['shape']}{', LoRA' if case['lora'] else ''}, {case['lengths']}, {case['completion_length']:,} tokens,\n"
+            f"{100 * case['rho']:g} % trained, {100 * case['zero_variance_share']:g} % zero-variance groups"
         )
     axes.set_yticks(range(len(results)), labels)
     axes.invert_yaxis()

@@ -262,7 +262,8 @@ def compute_hours(settings, model, gpu, mean_length, rounds):
     waiting = rounds * settings["max_completion_length"] * weights / bandwidth
     attention = 4 * model.layers * model.heads * 128 * mean_length / 2
     work = answers * mean_length * 5 * (2 * model.parameters + attention)
-    updating = work / (settings["num_processes"] * gpu["flops"] * 0.35)
+    share = 0.23 if model.parameters < 4e9 else 0.34
+    updating = work / (settings["num_processes"] * gpu["flops"] * share)
     return (generating + waiting + updating) * settings["max_steps"] / steps / 3600
 
 

@@ -10,27 +10,52 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks" / "gpu"))
 
+import write_page as gpu  # noqa: E402
 import write_update_page as script  # noqa: E402
 from update_step import measure  # noqa: E402
 
 
+def read_between(page, start, end):
+    return page.read_text(encoding="utf-8").partition(start)[2].partition(end)[0].strip()
+
+
+def test_the_table_is_that_of_the_results():
+    table = read_between(script.PAGE, script.START, script.END)
+    assert table == script.build_page(script.RESULTS), "run python benchmarks/write_update_page.py"
+
+
 @pytest.mark.parametrize(
-    ("page", "build"), [(script.PAGE, script.build_page), (script.README, script.build_readme)], ids=["page", "readme"]
+    ("page", "build"), [(gpu.PAGE, gpu.build_section), (gpu.README, gpu.build_readme)], ids=["page", "readme"]
 )
-def test_the_tables_are_those_of_the_results(page, build):
-    text = page.read_text(encoding="utf-8")
-    table = text.partition(script.START)[2].partition(script.END)[0].strip()
-    assert table == build(script.RESULTS), "run python benchmarks/write_update_page.py"
+def test_the_figures_of_the_gpu_are_those_of_the_results(page, build):
+    assert read_between(page, gpu.START, gpu.END) == build(gpu.RESULTS), "run python benchmarks/gpu/write_page.py"
+
+
+TIMES = {"scoring": 0.0, "update": 6.0, "peak_bytes": 400.0}
+OURS = {"scoring": 1.0, "update": 2.0, "peak_bytes": 100.0, "floor": 1.0, "share_of_matrix_rate": 0.5}
 
 
 def test_a_row_is_the_time_of_trls_mask_over_ours(tmp_path):
-    times = {"scoring": 0.0, "update": 6.0, "peak_bytes": 400.0}
-    ours = {"scoring": 1.0, "update": 2.0, "peak_bytes": 100.0, "floor": 1.0}
-    result = {"TRL, no mask": times, "TRL's mask": times, "forking": ours}
-    cases = [{"case": asdict(case), "result": result} for case in script.SHOWN]
-    (tmp_path / "results.json").write_text(json.dumps({"device": "CPU", "versions": "torch", "results": cases}))
-    assert "| long-tailed | 20 % | none | 3.0 x | 2.0 x | 0.25 |" in script.build_readme(tmp_path / "results.json")
+    cases = [{"case": asdict(script.Case(lora=True)), "result": {"TRL's mask": TIMES, "forking": OURS}}]
+    (tmp_path / "update.json").write_text(json.dumps({"results": cases}))
+    row = "| Qwen3-0.6B, equal shares, LoRA | 256 | 20 % | none | 3.0 x | 2.0 x | 0.25 |"
+    assert row in gpu.build_readme(tmp_path)
+
+
+def test_targets_that_are_missed_are_named():
+    slow = {"TRL's mask": TIMES, "forking": OURS | {"update": 2.5, "peak_bytes": 300.0}}
+    text = gpu.describe_targets([(script.Case(), {"TRL's mask": TIMES, "forking": OURS}), (script.Case(), slow)])
+    assert "256 tokens: meets all three." in text
+    assert "256 tokens: misses time without scoring and time with scoring and memory." in text
+
+
+def test_checks_and_cases_that_failed_are_named(tmp_path):
+    assert "These do not: resumed (0.5)." in gpu.describe_correctness({"resumed": {"holds": False, "error": 0.5}})
+    failed = {"case": "a case", "traceback": "Traceback\nOutOfMemoryError: too large"}
+    good = {"case": asdict(script.Case()), "result": {"TRL's mask": TIMES, "forking": OURS}}
+    assert "- Not measured: a case: OutOfMemoryError: too large" in gpu.build_updates({"results": [good, failed]})
 
 
 @pytest.mark.slow

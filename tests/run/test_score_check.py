@@ -149,6 +149,13 @@ def test_rounding_is_no_difference(model_type, dtype, temperature):
     assert compare(build_causal_model(model_type).to(dtype), temperature) is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_in_many_layers_is_no_padding_that_is_felt(seed):
+    """On a GPU a Qwen3 in bfloat16 was said to feel padding."""
+    model = build_model(seed, scale=1.0, num_hidden_layers=32).bfloat16()
+    assert compare(model) is None
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("setting", ["final_logit_softcapping", "logit_scale"])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])

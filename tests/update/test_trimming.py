@@ -27,7 +27,9 @@ def build_from(config):
 @pytest.mark.parametrize("scope", ["batch", "micro_batch"])
 def test_no_column_of_padding_reaches_the_model(tmp_path, share, scope):
     """In the loss pass and in the scoring pass every input begins with tokens of all rows and ends with one of some row."""
-    trainer = build_trainer(tmp_path, top_entropy_quantile=share, selection_scope=scope, log_entropy=False)
+    model = build_model(attn_implementation="eager")  # which is given the mask of padding, and so shows it here
+    settings = {"top_entropy_quantile": share, "selection_scope": scope, "log_entropy": False}
+    trainer = build_trainer(tmp_path, model=model, **settings)
     recorder = InputRecorder(trainer)
     trainer.train()
     assert len(recorder.of_update) == 8
@@ -103,12 +105,67 @@ def test_a_loss_of_the_router_sees_every_token(tmp_path, scope):
     assert trainer.aux_loss_enabled and not trainer._is_sparse and trainer.leaves_out_padding
 
 
+# The mask of padding -------------------------------------------------------------------------------------------------
+
+
+class AttentionRecorder:
+    """Notes for each call of PyTorch's attention whether it has a mask, and whether it is causal."""
+
+    def __init__(self, monkeypatch):
+        self.calls: list[tuple[bool, bool]] = []
+        attend = torch.nn.functional.scaled_dot_product_attention
+
+        def note(*args, attn_mask=None, is_causal=False, **kwargs):
+            self.calls.append((attn_mask is not None, is_causal))
+            return attend(*args, attn_mask=attn_mask, is_causal=is_causal, **kwargs)
+
+        monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", note)
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_attention_gets_no_mask_and_computes_no_pair_twice(tmp_path, monkeypatch, share):
+    """All padding lies behind its row. PyTorch's fastest kernel takes no mask."""
+    trainer = build_trainer(tmp_path, top_entropy_quantile=share)
+    recorder = AttentionRecorder(monkeypatch)
+    trainer.train()
+    assert set(recorder.calls) <= {(False, True), (False, False)}  # a row of one token needs neither
+    assert len(recorder.calls) >= 16
+
+
+def test_trls_tensors_come_with_their_mask(tmp_path, monkeypatch):
+    trainer = build_trainer(tmp_path, **WHOLE, sparse_update=False)
+    recorder = AttentionRecorder(monkeypatch)
+    trainer.train()
+    assert set(recorder.calls) == {(True, False)}
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_the_gradient_is_the_one_with_a_mask(tmp_path, implementation):
+    model = {"model": lambda: build_model(scale=0.2, attn_implementation=implementation)}
+    compare_with_plain(tmp_path, 1e-6, **WHOLE, **model)
+
+
+def test_padding_before_a_row_keeps_its_mask(tmp_path, monkeypatch):
+    trainer = build_trainer(tmp_path, model=build_from(KEPT_ON_THE_LEFT["learned"]), **WHOLE)
+    recorder = AttentionRecorder(monkeypatch)
+    trainer.train()
+    assert (True, False) in recorder.calls
+
+
+def test_the_router_loss_is_given_the_mask(tmp_path):
+    trainer = build_trainer(tmp_path, model=build_from(CONFIGS["mixture_of_experts"]))
+    recorder = InputRecorder(trainer)
+    trainer.train()
+    assert any(not inputs["attention_mask"].all() for inputs in recorder.of_update)
+
+
 # Positions -----------------------------------------------------------------------------------------------------------
 
 
 def test_positions_stay_those_of_the_padded_batch(tmp_path):
     """In bfloat16 a rotary embedding of another position would be rounded otherwise."""
-    trainer = build_trainer(tmp_path, **WHOLE, **TRIMMED_ONLY)
+    model = {"model": build_model(attn_implementation="eager")}
+    trainer = build_trainer(tmp_path, **model, **WHOLE, **TRIMMED_ONLY)
     plain = build_trainer(tmp_path, **WHOLE, sparse_update=False)
     recorders = [InputRecorder(trainer), InputRecorder(plain)]
     for one in (trainer, plain):

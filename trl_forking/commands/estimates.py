@@ -9,7 +9,9 @@ from trl import ModelConfig
 from ..forking_grpo_config import ForkingGRPOConfig
 
 
-_ENGINE_SHARE, _PEAK_SHARE = 0.5, 0.35  # of the memory's bandwidth while generating, of the GPU's peak while updating
+_ENGINE_SHARE = 0.5  # of the memory's bandwidth while generating
+_SMALL = 4e9  # weights of a model whose matrix products are too small for a GPU
+_PEAK_SHARE_SMALL, _PEAK_SHARE = 0.23, 0.34  # of the GPU's peak while updating, as docs/recipes.md measured
 _LOGITS = 0.5e9  # bytes: one block of logits
 _PASSES = 5  # scoring, forward, recomputation, and backward, which counts twice
 
@@ -254,7 +256,8 @@ def estimate_rollout_seconds(
     waiting = rounds * args.max_completion_length * weights / bandwidth
     attention = 4 * shape.layers * shape.attention_width * mean_length / 2
     work = answers * mean_length * _PASSES * (2 * shape.parameters + attention) * args.num_iterations
-    return generating + waiting + work / (args.world_size * gpu.flops * _PEAK_SHARE)
+    share = _PEAK_SHARE_SMALL if shape.parameters < _SMALL else _PEAK_SHARE
+    return generating + waiting + work / (args.world_size * gpu.flops * share)
 
 
 def estimate_disk(shape: ModelShape, args: ForkingGRPOConfig, model_args: ModelConfig, num_adapter: int = 0) -> float:

@@ -43,6 +43,31 @@ def find_backbone(causal_model: PreTrainedModel) -> torch.nn.Module:
 _RANDOM = ("drop", "jitter", "noise")
 
 
+def get_rope(config: Any) -> list[dict[str, Any]]:
+    """
+    Return the parameters of the rotary embeddings; models with several kinds of layers have them for each.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]):
+            Configuration of the model.
+
+    Returns:
+        `list[dict]`: at least one; all are empty if the model has no rotary embeddings.
+
+    Example:
+    ```python
+    >>> from transformers import GPT2Config
+    >>> get_rope(GPT2Config())
+    [{}]
+    ```
+    """
+    config = config.get_text_config()
+    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if not parameters and getattr(config, "rope_theta", None):  # Transformers 4
+        parameters = {"rope_theta": config.rope_theta}
+    return [part for part in parameters.values() if isinstance(part, dict)] or [parameters]
+
+
 def has_dropout(model: torch.nn.Module) -> bool:
     """
     Tell whether a model draws random numbers in training, so that no two forward passes agree.

@@ -21,7 +21,7 @@ from trl.models import unwrap_model_for_generation
 
 from .checks import REMEDY
 from .lengths import find_context_length
-from .model_parts import find_backbone, get_causal_model
+from .model_parts import find_backbone, get_causal_model, get_rope
 from .trainer_protocol import ForkingTrainer
 
 
@@ -316,6 +316,17 @@ class _Probe:
         finally:
             hook.remove()
 
+    def _count_roundings(self) -> float:
+        """
+        Count how many roundings of a logit padding may add up to.
+
+        A rotary embedding is rounded otherwise at another position, and that in each layer: errors add up as in a random
+        walk. A model with learned positions has no such excuse.
+        """
+        config = self.causal_model.config
+        num_layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
+        return math.sqrt(num_layers) if any(get_rope(config)) else 1.0
+
     def check_head(self, own: _OwnScores, head: torch.Tensor) -> None:
         """Refuse a model whose logits the head doesn't compute."""
         known = own.logps.isfinite()
@@ -348,7 +359,7 @@ class _Probe:
         mask[0, :_NUM_PADDING] = 0
         scores = self.score_by_head(rows, mask)[0, _NUM_PADDING:]
         differences = (scores - head[0]).abs()
-        if not differences.median() > _PADDING_TOLERANCE + own.rounding:
+        if not differences.median() > _PADDING_TOLERANCE + own.rounding * self._count_roundings():
             return None
         padded, plain = _show_worst(scores, head[0])
         return (

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..run.model_parts import find_backbone, get_causal_model
+from ..run.model_parts import find_backbone, get_causal_model, get_rope
 
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
@@ -30,7 +30,7 @@ def depends_on_length(config: Any) -> bool:
     False
     ```
     """
-    return any(part.get("rope_type", part.get("type")) in ("dynamic", "longrope") for part in _get_rope(config))
+    return any(part.get("rope_type", part.get("type")) in ("dynamic", "longrope") for part in get_rope(config))
 
 
 def sees_distances_only(model: torch.nn.Module) -> bool:
@@ -60,7 +60,7 @@ def sees_distances_only(model: torch.nn.Module) -> bool:
     ```
     """
     config = get_causal_model(model).config
-    rope = _get_rope(config)
+    rope = get_rope(config)
     is_rotary = any(rope) and not depends_on_length(config)
     is_scaled = any(part.get("llama_4_scaling_beta") for part in rope)
     has_states = any(isinstance(module, torch.nn.Conv1d) for module in model.modules())
@@ -109,12 +109,3 @@ def takes_positions(model: torch.nn.Module) -> bool:
     causal_model = get_causal_model(model)
     is_text_only = causal_model.config.get_text_config() is causal_model.config
     return is_text_only and "position_ids" in inspect.signature(find_backbone(causal_model).forward).parameters
-
-
-def _get_rope(config: Any) -> list[dict[str, Any]]:
-    """Return the parameters of the rotary embeddings; models with several kinds of layers have them for each."""
-    config = config.get_text_config()
-    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    if not parameters and getattr(config, "rope_theta", None):  # Transformers 4
-        parameters = {"rope_theta": config.rope_theta}
-    return [part for part in parameters.values() if isinstance(part, dict)] or [parameters]
