@@ -28,7 +28,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--first", type=int, help="seed of the first trial; by default a random one")
     parser.add_argument("--trials", type=int, help="most trials of each kind")
     parser.add_argument("--seed", type=int, help="run one trial, with this seed, and show its traceback")
-    parser.add_argument("--kind", choices=("run", "damage"), help="only trials of this kind")
+    parser.add_argument("--kind", choices=("run", "damage", "interruption"), help="only trials of this kind")
     return parser.parse_args(args)
 
 
@@ -41,9 +41,9 @@ def silence() -> None:
 def main() -> int:
     arguments = parse()
     silence()
-    from . import damages, runs  # what they import says a lot
+    from . import damages, interruptions, runs  # what they import says a lot
 
-    kinds = {"run": runs.try_run, "damage": damages.try_damage}
+    kinds = {"run": runs.try_run, "damage": damages.try_damage, "interruption": interruptions.try_interruption}
     kinds = {name: kind for name, kind in kinds.items() if arguments.kind in (None, name)}
     first = arguments.first if arguments.first is not None else random.SystemRandom().randrange(10**6)
     seeds = itertools.count(first) if arguments.seed is None else [arguments.seed]

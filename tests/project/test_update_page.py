@@ -21,9 +21,11 @@ def read_between(page, start, end):
     return page.read_text(encoding="utf-8").partition(start)[2].partition(end)[0].strip()
 
 
-def test_the_table_is_that_of_the_results():
+def test_the_tables_are_those_of_the_results():
     table = read_between(script.PAGE, script.START, script.END)
     assert table == script.build_page(script.RESULTS), "run python benchmarks/write_update_page.py"
+    steps = read_between(script.PAGE, script.STEPS_START, script.STEPS_END)
+    assert steps == script.build_steps(script.STEPS), "run python benchmarks/write_update_page.py"
 
 
 @pytest.mark.parametrize(
