@@ -50,7 +50,7 @@ def read_evaluation(folder: Path) -> object:
 def resume_training(folder: Path) -> str:
     """Go on from the last whole checkpoint. Without one, the folder has nothing that could be lost."""
     has_checkpoint = any(folder.glob("checkpoint-*/trainer_state.json"))
-    return "--resume_from_checkpoint true" if has_checkpoint else "--overwrite"
+    return "--resume_from_checkpoint true" if has_checkpoint else "--overwrite_output_dir"
 
 
 COMMANDS = {

@@ -33,7 +33,11 @@ def test_a_few_trials_pass_and_are_counted():
     assert result.returncode == 0, result.stdout[-3000:]
     last = result.stdout.splitlines()[-1]
     assert (
-        last.startswith("From seed 1: ") and "1 configurations" in last and "6 damages" in last and "0 failed" in last
+        last.startswith("From seed 1: ")
+        and "1 configurations" in last
+        and "6 damages" in last
+        and " interruptions, " in last
+        and "0 failed" in last
     )
 
 
