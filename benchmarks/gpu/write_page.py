@@ -1,4 +1,4 @@
-"""Writes what was measured on a GPU into docs/performance.md and the README, from the results of benchmarks/gpu/run.sh.
+"""Writes what was measured on a GPU into docs/performance.md and the README in both languages, from the results of benchmarks/gpu/run.sh.
 
 python benchmarks/gpu/write_page.py                  # the committed results
 python benchmarks/gpu/write_page.py results --print  # others, printed
@@ -7,6 +7,7 @@ python benchmarks/gpu/write_page.py results --print  # others, printed
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +17,26 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from update_step import AT_HAND, Case, plot_results
 
 from trl_forking.writing.files import write_atomically
-from trl_forking.writing.markdown import format_table, replace_between
+from trl_forking.writing.markdown import format_table, replace_between, replace_phrases
 
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "h200"
-PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+PAGE, README, README_ZH = ROOT / "docs" / "performance.md", ROOT / "README.md", ROOT / "README.zh.md"
 PLOT = ROOT / "docs" / "gpu_update.png"
 START, END = "<!-- gpu: benchmarks/gpu/write_page.py writes what follows -->", "<!-- end of gpu -->"
+CHINESE = {
+    **{"model": "模型", "longest answer": "最长的回答", "trained": "训练的词元", "zero-variance groups": "零方差组"},
+    **{
+        "none": "无",
+        "half": "一半",
+        "update": "更新",
+        "with scoring pass": "含打分前向",
+        "memory": "显存",
+        " x ": " 倍 ",
+    },
+}
+"""What stands in the Chinese README in place of each phrase of the table. Names of models stay."""
 
 
 class Ratios(NamedTuple):
@@ -204,8 +217,12 @@ def build_section(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
-def build_readme(folder: Path) -> str:
-    """Build the short table of the README: how many times faster than TRL's mask, and the memory over its memory."""
+def build_readme(folder: Path, phrases: Mapping[str, str] | None = None) -> str:
+    """
+    Build the short table of the README: how many times faster than TRL's mask, and the memory over its memory.
+
+    `phrases` says it in another language.
+    """
     rows = []
     for case, result in list_measured(read(folder, "update")):
         ratios = compute_ratios(result)
@@ -221,7 +238,7 @@ def build_readme(folder: Path) -> str:
             )
         )
     columns = ("model", "longest answer", "trained", "zero-variance groups", "update", "with scoring pass", "memory")
-    return format_table(columns, rows)
+    return replace_phrases(format_table(columns, rows), phrases or {})
 
 
 def main() -> None:
@@ -233,10 +250,12 @@ def main() -> None:
     if arguments.print:
         print(section)
         return
-    for file, content in ((PAGE, section), (README, build_readme(arguments.folder))):
+    contents = {PAGE: section, README: build_readme(arguments.folder)}
+    contents[README_ZH] = build_readme(arguments.folder, CHINESE)
+    for file, content in contents.items():
         write_atomically(file, replace_between(file.read_text(encoding="utf-8"), START, END, content))
     plot_results([entry for entry in read(arguments.folder, "update")["results"] if "result" in entry], PLOT)
-    print(f"wrote {PAGE.name}, {README.name} and {PLOT.name}")
+    print(f"wrote {', '.join(file.name for file in (*contents, PLOT))}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """
-Write docs/results.md, its plots, and the table of the README from the records in results/.
+Write docs/results.md, its plots, and the table of the README in both languages from the records in results/.
 
     make results
 """
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,12 @@ from records import BEFORE, RESULTS, read, read_all
 
 from trl_forking.evaluation.comparison import SeedDifference, estimate_seed_difference
 from trl_forking.writing.files import write_atomically
-from trl_forking.writing.markdown import format_table, replace_between
+from trl_forking.writing.markdown import format_table, replace_between, replace_phrases
 
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "results.md"
-README = ROOT / "README.md"
+README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
 START, END = "<!-- results: make results writes what follows -->", "<!-- end of results -->"
 PLOTS = ROOT / "docs" / "results"
 Runs = dict[str, dict[int, dict[str, Any]]]
@@ -52,6 +53,15 @@ RULES = (
     ),
     *("surprisal_band", "rare_token_veto", "entropy_weights", "entropy_clip", "schedule_20_to_100"),
 )
+CHINESE = {
+    **{"trained": "训练的词元", "seeds": "种子数", "accuracy": "准确率", "so it is": "结论"},
+    **{"tokens an answer": "每个回答的词元数", "s a step": "每步秒数", "s an update": "每次更新秒数"},
+    **{"difference to all tokens (GRPO)": "与全部词元（GRPO）之差", "all tokens (GRPO)": "全部词元（GRPO）"},
+    **{"top 20 %": "熵最高的 20 %", "random 20 %": "随机的 20 %", "lowest 80 %": "熵最低的 80 %"},
+    **{" to ": " 至 ", "lower": "更低", "higher": "更高", "not distinguishable": "无法区分"},
+    **{"Before training the accuracy is": "训练前的准确率为", ").": ")。"},
+}
+"""What stands in the Chinese README in place of each phrase of the table and of the sentence below it."""
 FORK_PATHS = ("forks", "forks_window_1", "forks_window_4")
 RATES = {
     "1e-4": ("all_tokens_1e-4", "top_20_1e-4"),
@@ -289,11 +299,12 @@ def build_page(results: Path) -> str:
     return template
 
 
-def build_readme(readme: str, results: Path) -> str:
-    """Put the table of the four arms into the README."""
+def build_readme(readme: str, results: Path, phrases: Mapping[str, str] | None = None) -> str:
+    """Put the table of the four arms into a README. `phrases` says them in another language."""
     clock = read(results / CLOCK)["seconds"] if (results / CLOCK).exists() else {}
     table = tabulate(HEADLINE, "all_tokens", read_all(results), clock)
-    return replace_between(readme, START, END, f"{table}\n\nBefore training the accuracy is {format_before(results)}.")
+    content = f"{table}\n\nBefore training the accuracy is {format_before(results)}."
+    return replace_between(readme, START, END, replace_phrases(content, phrases or {}))
 
 
 def main() -> None:
@@ -305,8 +316,11 @@ def main() -> None:
     plot_forks(runs, PLOTS / "forks.png")
     plot_kept(runs, PLOTS / "kept.png")
     write_atomically(PAGE, build_page(RESULTS))
-    write_atomically(README, build_readme(README.read_text(encoding="utf-8"), RESULTS))
-    print(f"wrote {PAGE.relative_to(ROOT)}, {PLOTS.relative_to(ROOT)}/ and the table of {README.name}")
+    for readme, phrases in ((README, None), (README_ZH, CHINESE)):
+        write_atomically(readme, build_readme(readme.read_text(encoding="utf-8"), RESULTS, phrases))
+    print(
+        f"wrote {PAGE.relative_to(ROOT)}, {PLOTS.relative_to(ROOT)}/ and the table of {README.name} and {README_ZH.name}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import json
 import random
+import re
 
 import arms
 import numpy as np
 import pytest
 from clock import CLOCK
 from figures import average_changes, average_percentiles, compare, read_scores, smooth_rewards
-from make_results import PAGE, README, build_page, build_readme
+from make_results import CHINESE, END, PAGE, README, README_ZH, START, build_page, build_readme
 from records import BEFORE, RESULTS, check_different, locate, read_all, write
 from run_grid import list_jobs
 
@@ -102,8 +103,9 @@ def test_the_page_is_the_one_of_the_records():
     assert PAGE.exists() == (RESULTS / BEFORE).exists(), "run make results"
     if PAGE.exists():
         assert PAGE.read_text(encoding="utf-8") == build_page(RESULTS), "run make results"
-        readme = README.read_text(encoding="utf-8")
-        assert readme == build_readme(readme, RESULTS), "run make results"
+        for page, phrases in ((README, None), (README_ZH, CHINESE)):
+            readme = page.read_text(encoding="utf-8")
+            assert readme == build_readme(readme, RESULTS, phrases), "run make results"
 
 
 def make_run(seed, chance):
@@ -147,6 +149,15 @@ def test_page_says_what_the_records_show(tmp_path):
     assert "| lower |" in rows["lowest 80 %"] and "| lower |" in rows["random 20 %"]
     assert "cannot be said here" in page  # top 20 % against all tokens
     assert "The clock was not read yet." in page
+
+
+def test_chinese_table_has_the_numbers_of_the_english_one_and_no_english_word(tmp_path):
+    """With every verdict: not distinguishable, lower, higher."""
+    write_grid(tmp_path, {"all_tokens": 0.4, "top_20": 0.405, "random_20": 0.6, "lowest_80": 0.2})
+    english, chinese = (build_readme(f"{START}{END}", tmp_path, phrases) for phrases in (None, CHINESE))
+    assert "not distinguishable" in english and "| lower |" in english and "| higher |" in english
+    assert re.findall(r"[-+]?[\d.]+\d", english) == re.findall(r"[-+]?[\d.]+\d", chinese)
+    assert not re.search("[a-z]", chinese.removeprefix(START).removesuffix(END))
 
 
 def test_a_changed_record_changes_the_page(tmp_path):

@@ -18,7 +18,7 @@ from docstrings import convert_docstring, convert_inline  # noqa: E402
 from pages import add_toctrees, change_prose, point_links, read_contents  # noqa: E402
 
 
-PAGES = [*find_pages(), ROOT / "README.md"]
+PAGES = [*find_pages(), ROOT / "README.md", ROOT / "README.zh.md"]
 
 
 def read_prose(page: Path) -> str:

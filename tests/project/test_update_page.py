@@ -1,6 +1,7 @@
 """The tables of update times are those of the committed results."""
 
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -29,10 +30,23 @@ def test_the_tables_are_those_of_the_results():
 
 
 @pytest.mark.parametrize(
-    ("page", "build"), [(gpu.PAGE, gpu.build_section), (gpu.README, gpu.build_readme)], ids=["page", "readme"]
+    ("page", "content"),
+    [
+        (gpu.PAGE, gpu.build_section(gpu.RESULTS)),
+        (gpu.README, gpu.build_readme(gpu.RESULTS)),
+        (gpu.README_ZH, gpu.build_readme(gpu.RESULTS, gpu.CHINESE)),
+    ],
+    ids=["page", "readme", "chinese"],
 )
-def test_the_figures_of_the_gpu_are_those_of_the_results(page, build):
-    assert read_between(page, gpu.START, gpu.END) == build(gpu.RESULTS), "run python benchmarks/gpu/write_page.py"
+def test_the_figures_of_the_gpu_are_those_of_the_results(page, content):
+    assert read_between(page, gpu.START, gpu.END) == content, "run python benchmarks/gpu/write_page.py"
+
+
+def test_every_word_of_the_table_has_a_chinese_one():
+    """Names of models, of LoRA and of the proportions of a shape stay."""
+    rows = gpu.build_readme(gpu.RESULTS, gpu.CHINESE).splitlines()
+    others = ["|".join(row.split("|")[2:]) for row in rows]
+    assert "|".join(rows[0].split("|")[1:2]) == " 模型 " and not re.search("[A-Za-z]", "".join(others))
 
 
 TIMES = {"scoring": 0.0, "update": 6.0, "peak_bytes": 400.0}

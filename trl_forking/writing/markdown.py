@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from huggingface_hub.utils import HFValidationError, validate_repo_id
@@ -113,6 +113,31 @@ def replace_between(page: str, start: str, end: str, content: str) -> str:
     if not (first and second):
         raise ValueError(f"The page has lost a mark: {start} and {end} stand around what is replaced.")
     return f"{before}{start}\n\n{content}\n\n{end}{after}"
+
+
+def replace_phrases(text: str, phrases: Mapping[str, str]) -> str:
+    """
+    Replace phrases of a text. Where two phrases begin at the same place, the longer one is taken.
+
+    Args:
+        text (`str`):
+            Any text, such as a table.
+        phrases (mapping of `str` to `str`):
+            What stands in place of each phrase. An empty mapping changes nothing.
+
+    Returns:
+        `str`: the text with its other words and its numbers as they were.
+
+    Example:
+    ```python
+    >>> replace_phrases("| top 20 % | top 5 % |", {"top": "higher", "top 20 %": "forks"})
+    '| forks | higher 5 % |'
+    ```
+    """
+    if not phrases:
+        return text
+    pattern = "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True))
+    return re.sub(pattern, lambda match: phrases[match[0]], text)
 
 
 def format_code(value: Any) -> str:
