@@ -232,7 +232,7 @@ def test_examples_have_a_header_and_stay_short(path):
 def wheel(tmp_path_factory):
     """Build the wheel from a copy with made-up data files, and return the copy and the wheel."""
     folder = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     for name in ("trl_forking", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

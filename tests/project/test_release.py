@@ -3,6 +3,7 @@
 import ast
 import email
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,69 @@ def test_distributions_have_the_version_and_what_the_index_shows(distributions):
     assert headers["Version"] == trl_forking.__version__
     assert headers["License-Expression"] == "Apache-2.0" and headers["Description-Content-Type"] == "text/markdown"
     assert {"Homepage", "Issues", "Changelog"} <= {line.split(",")[0] for line in headers.get_all("Project-URL")}
+
+
+# What the index shows
+
+DESCRIBE = runpy.run_path(str(ROOT / "setup.py"))["build_description"]
+TAG = f"trl-forking/trl-forking/blob/v{trl_forking.__version__}"
+RAW = f"https://raw.githubusercontent.com/{TAG.replace('/blob', '')}"
+
+
+def find_relative_addresses(description: str) -> list[str]:
+    """Find the addresses that do not say where they lead when the page stands on another site. Code has none."""
+    text = re.sub(r"^```.*?^```$|`[^`\n]+`", "", description, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r"\]\(\s*<?([^)\s>]*)|(?:src|href|srcset)=[\"']?([^\s\"'>]*)|^\[[^]\n]+\]:\s+<?(\S+)", text, re.M
+    )
+    return [address for each in found for address in each if address and not re.match("https://|mailto:", address)]
+
+
+@pytest.mark.slow
+def test_description_has_no_relative_address(distributions, tmp_path):
+    """In the wheel, in the sdist, and in a wheel that is made from the sdist alone."""
+    wheel, sdist = distributions
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    code = "from setuptools import build_meta as b; b.prepare_metadata_for_build_wheel('.')"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
+    (made_again,) = folder.glob("*.dist-info/METADATA")
+    archive = ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    texts = [archive.read(name).decode(), (folder / "PKG-INFO").read_text("utf-8"), made_again.read_text("utf-8")]
+    descriptions = [email.message_from_string(text).get_payload() for text in texts]
+    assert len(set(descriptions)) == 1
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert find_relative_addresses(readme) and not find_relative_addresses(descriptions[0])
+    assert (
+        f"({RAW}/docs/results/rewards.png)" in descriptions[0]
+        and f"(https://github.com/{TAG}/docs/rules.md)" in descriptions[0]
+    )
+    assert descriptions[0].count("](") == readme.count("](")
+
+
+@pytest.mark.parametrize(
+    ("relative", "whole"),
+    [
+        ("[a](docs/vllm.md)", f"[a](https://github.com/{TAG}/docs/vllm.md)"),
+        ("[a](./docs/vllm.md#fast)", f"[a](https://github.com/{TAG}/docs/vllm.md#fast)"),
+        ('[a](<LICENSE> "its terms")', f'[a](<https://github.com/{TAG}/LICENSE> "its terms")'),
+        ("[a](#install)", f"[a](https://github.com/{TAG}/README.md#install)"),
+        ("![a](docs/b.png)", f"![a]({RAW}/docs/b.png)"),
+        ("[![a](docs/b.png)](docs/b.md)", f"[![a]({RAW}/docs/b.png)](https://github.com/{TAG}/docs/b.md)"),
+        ('<source srcset="docs/b.svg">', f'<source srcset="{RAW}/docs/b.svg">'),
+        ("<a href='docs/b.html'>", f"<a href='https://github.com/{TAG}/docs/b.html'>"),
+        ("[a]: docs/b.md", f"[a]: https://github.com/{TAG}/docs/b.md"),
+        ("[a](https://x.org/b.png) [b](mailto:a@b.org)", None),
+        ("```python\nnames[0](arguments)\n```", None),
+        ("`names[0](arguments)`", None),
+    ],
+)
+def test_address_is_made_whole(relative, whole):
+    assert DESCRIBE(relative, trl_forking.__version__) == (whole or relative)
+    assert bool(find_relative_addresses(relative)) == bool(whole)
+    assert not find_relative_addresses(whole or relative)
 
 
 # Types
