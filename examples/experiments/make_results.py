@@ -82,6 +82,10 @@ def format_before(results: Path) -> str:
     return format_interval(estimate_seed_difference([read_scores(read(results / BEFORE))]))
 
 
+def count_seeds(number: int) -> str:
+    return f"{number} seed" if number == 1 else f"{number} seeds"
+
+
 def format_verdict(figure: SeedDifference | None) -> str:
     """Say what a difference shows. An interval that covers zero shows no difference."""
     if figure is None:
@@ -205,7 +209,9 @@ def list_claims(runs: Runs) -> str:
     def add(claim: str, paper: str, difference: SeedDifference | None, agrees: str, disagrees: str) -> None:
         if difference is not None:
             verdict = "cannot be said here" if difference.is_noise else agrees if difference.mean > 0 else disagrees
-            rows.append((claim, paper, f"{format_interval(difference, '+')}, {difference.num_seeds} seeds", verdict))
+            rows.append(
+                (claim, paper, f"{format_interval(difference, '+')}, {count_seeds(difference.num_seeds)}", verdict)
+            )
 
     def find(first: str, second: str) -> SeedDifference | None:
         return compare(runs.get(first, {}), runs.get(second, {}))
@@ -233,7 +239,7 @@ def list_claims(runs: Runs) -> str:
             (
                 "The forks stay where they were.",
                 "86.7 % of them after 1,360 steps (14B)",
-                f"{100 * sum(overlaps) / len(overlaps):.1f} % ({100 * low:.1f} to {100 * high:.1f} over {len(overlaps)} seeds)",
+                f"{100 * sum(overlaps) / len(overlaps):.1f} % ({100 * low:.1f} to {100 * high:.1f} over {count_seeds(len(overlaps))})",
                 "agrees in kind",
             )
         )

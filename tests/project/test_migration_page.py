@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from trl import GRPOConfig, GRPOTrainer, ModelConfig
+from trl.scripts.grpo import GRPOScriptArguments
 
 from trl_forking import ForkingGRPOConfig
 from trl_forking.commands.math_arguments import MathArguments, make_parser
@@ -65,6 +66,15 @@ def test_defaults_of_trl_are_those_of_the_table():
     assert settings == {name: defaults[name] for name in settings} and len(settings) == 3
     ours = {field.name: field.default for field in dataclasses.fields(ForkingGRPOConfig)}
     assert {name for name in ours if name in defaults and ours[name] != defaults[name]} <= {*settings, "bf16"}
+
+
+def test_flags_of_trls_command_that_ours_does_not_have_are_named():
+    flags = {
+        field.name for config in (GRPOScriptArguments, GRPOConfig, ModelConfig) for field in dataclasses.fields(config)
+    }
+    missing = (flags | {"datasets"}) - {action.dest for action in make_parser()._actions}
+    named = re.findall(r"`(\w+)`", PAGE.split("On the command line, `trl grpo`")[1].split("**Defaults")[0])
+    assert missing == {"reward_funcs", "reward_model_name_or_path", "datasets"} and missing <= set(named)
 
 
 def test_the_block_has_the_settings_that_are_compared_with_trl():
