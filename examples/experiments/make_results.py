@@ -6,6 +6,7 @@ Write docs/results.md, its plots, and the table of the README in both languages 
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,26 @@ def format_interval(figure: SeedDifference, sign: str = "") -> str:
     """Format a mean with its interval. One seed has an interval over the problems alone."""
     if math.isnan(figure.low):
         return f"{figure.mean:{sign}.3f}"
-    return f"{figure.mean:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"
+    # An accuracy has no sign, and none below 0 or above 1 can be.
+    low, high = (figure.low, figure.high) if sign else (max(figure.low, 0.0), min(figure.high, 1.0))
+    return f"{figure.mean:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def format_known(value: float) -> str:
+    """Format a number; nothing if it is not known."""
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def describe_machines(runs: Runs) -> str:
+    """List the versions and the processors of the runs, with the number of runs of each."""
+    machines = Counter(
+        "; ".join(
+            (", ".join(f"{name} {version}" for name, version in record["versions"].items()), record["processor"])
+        )
+        for each in runs.values()
+        for record in each.values()
+    )
+    return ". ".join(f"{number} runs: {machine}" for machine, number in machines.most_common())
 
 
 def format_before(results: Path) -> str:
@@ -168,10 +188,8 @@ def tabulate_kept(runs: Runs) -> str:
         rows.append(
             (
                 ARMS[name].title,
-                "" if math.isnan(precision) else f"{precision:.3f}",
-                "" if math.isnan(recall) else f"{recall:.3f}",
-                f"{sum(overlaps) / len(overlaps):.3f}",
-                f"{average_column(records, 'entropy'):.3f}",
+                *map(format_known, (precision, recall, sum(overlaps) / len(overlaps))),
+                format_known(average_column(records, "entropy")),
             )
         )
     columns = ("trained", "precision", "recall", "forks in common with before", "mean entropy (nats)")
@@ -275,8 +293,6 @@ def build_page(results: Path) -> str:
     seconds = clock["seconds"]
     missing = sum(arm.num_seeds for arm in ARMS.values()) - sum(map(len, runs.values()))
     template = (Path(__file__).parent / "results_page.md").read_text(encoding="utf-8")
-    first = next(iter(next(iter(runs.values())).values()))
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     values = {
         "before": format_before(results),
         "missing": f"{missing} of the runs are not made yet. The tables have the seeds that are there.\n\n"
@@ -293,8 +309,7 @@ def build_page(results: Path) -> str:
         "four_numbers": tabulate_other(results.with_name("four_numbers")),
         "kept": tabulate_kept(runs),
         "percentiles": tabulate_percentiles(runs),
-        "versions": versions,
-        "processor": first["processor"],
+        "machines": describe_machines(runs),
         "commits": ", ".join(sorted({record["commit"][:7] for each in runs.values() for record in each.values()})),
         "clock": f"The seconds are medians of {clock['num_steps']} steps on an idle machine with one thread."
         if seconds
