@@ -7,7 +7,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
 from .selection.rules import RULES, explain_sequence_level, find_rule, is_import_path
-from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES
+from .selection.words import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES
 from .settings.limits import check_choice, check_choices, check_numbers
 from .settings.method_fields import check_gradient_path, check_share, check_token_limit
 from .settings.plain import normalize_fields

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..selection.rules import RULES, is_import_path
-from ..selection.tokens import SELECTION_SCOPES
+from ..selection.words import SELECTION_SCOPES
 
 
 Check = Callable[[Any, str], str | None]
