@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis import ScoredAnswer, summarize
-from ..analysis.models import check_model_path
 from ..analysis.page import choose_min_count, draw_figures, require_plots, write_figures, write_page, write_tables
 from ..analysis.planned import PlannedTokens, mark_planned, plan_tokens, score_costly, tabulate_overlap
 from ..analysis.summary import describe
+from ..data.model_path import check_model_path
 from ..run.run_folder import check_output_folder
 from ..run.user_errors import check_at_least, exit_on_user_error
 from ..selection.rules import Rule, find_rule

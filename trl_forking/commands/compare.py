@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..analysis.comparison import build_comparison, check_names
 from ..analysis.comparison_page import describe_comparison, name_models, write_comparison
-from ..analysis.models import check_model_path
 from ..analysis.page import require_plots
 from ..analysis.rescoring import score_answers
 from ..analysis.tables import format_markdown
+from ..data.model_path import check_model_path
 from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
 from .answers import ANSWER_GROUPS, AnswerArguments, answer_prompts, load, read_for_page, read_prompts

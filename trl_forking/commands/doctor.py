@@ -34,8 +34,15 @@ from .estimates import (
 )
 from .eval_data import check_eval_data
 from .launch import choose_launcher, choose_num_processes, count_gpus
-from .math_arguments import MathArguments, check_arguments, check_packages, find_checkpoint
-from .math_loading import check_dataset_name, check_model_name, load_dataset, load_tokenizer
+from .math_arguments import (
+    MathArguments,
+    check_arguments,
+    check_dataset_name,
+    check_model_name,
+    check_packages,
+    find_checkpoint,
+)
+from .math_loading import load_dataset, load_tokenizer
 from .probe import describe_probe, probe_groups
 from .recipes import find_config
 from .settings import compute_batch, count, describe_batch, plan_config

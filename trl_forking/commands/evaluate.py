@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis import load_model
-from ..analysis.models import check_device, check_model_path
+from ..analysis.models import check_device
 from ..analysis.shards import read_settings
+from ..data.model_path import check_model_path
 from ..decoding.sampling import SamplingSettings
 from ..evaluation.answering import EngineStopped, answer_problems, encode_prompts
 from ..evaluation.engines import Engine, TransformersEngine, VllmEngine
