@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -26,6 +27,11 @@ from .math_arguments import (
     check_packages,
     find_checkpoint,
 )
+from .recipes import find_config
+
+
+DEFAULT_OUTPUT_DIR = "trainer_output"
+"""The folder that Transformers chooses where no other is set."""
 
 
 class EarlySettings(NamedTuple):
@@ -73,11 +79,18 @@ def read_config() -> type | None:
             for entry in dataclasses.fields(self):
                 if entry.name in self.unread and getattr(self, entry.name) != entry.default:
                     raise Unreadable(entry.name)
-            if folder := getattr(self, "output_dir", None):
-                self.output_dir = os.path.expanduser(folder)
+            self.output_dir = os.path.expanduser(getattr(self, "output_dir", None) or DEFAULT_OUTPUT_DIR)
             check_settings(self)
+            _check_accelerator_config(self)
 
     return ReadConfig
+
+
+def _check_accelerator_config(settings: Any) -> None:
+    """Check the one field that Transformers opens as a file at once."""
+    file = settings.accelerator_config
+    if isinstance(file, str) and not file.startswith("{") and not Path(file).exists():
+        raise ValueError(f"accelerator_config: there is no file {file}.")
 
 
 def parse_early(flags: list[str], make_parser: Callable[[Any], ForkingParser]) -> EarlySettings | None:
@@ -145,9 +158,10 @@ def check_early(early: EarlySettings) -> None:
         check_dataset_name(script)
         check_eval_data(script, training)
         check_model_name(model)
-        if training.output_dir is not None:  # without it, TRL chooses a folder
-            check_output_folder(training.output_dir)
-            find_checkpoint(training)
+        check_output_folder(training.output_dir)
+        find_checkpoint(training)
+        if script.accelerate_config is not None:
+            find_config(script.accelerate_config, "accelerate_configs")
 
 
 def check_sizes(early: EarlySettings, num_processes: int) -> None:
