@@ -120,7 +120,7 @@ def answer(capfd, monkeypatch, tmp_path):
         "compare.answer_prompts",
     ):
         monkeypatch.setattr(f"trl_forking.commands.{place}", start)
-    for place in ("evaluate.answer_problems", "doctor.examine"):
+    for place in ("evaluate.answer_problems", "examination.examine"):
         monkeypatch.setattr(f"trl_forking.commands.{place}", start)
 
     def run(command: str, flags: list[str], named: str) -> str | None:

@@ -6,20 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..analysis.comparison import build_comparison, check_names
-from ..analysis.comparison_page import describe_comparison, name_models, write_comparison
-from ..analysis.page import require_plots
-from ..analysis.rescoring import score_answers
-from ..analysis.tables import format_markdown
 from ..data.model_path import check_model_path
 from ..run.run_folder import check_output_folder
-from ..run.user_errors import exit_on_user_error
-from .answers import ANSWER_GROUPS, AnswerArguments, answer_prompts, load, read_for_page, read_prompts
+from ..run.user_errors import exit_on_user_error, require
+from .answer_arguments import ANSWER_GROUPS, AnswerArguments, read_prompts
 from .arguments import BUILT_IN, ForkingParser
 from .quiet import quiet_libraries
-
-
-_MAX_ANSWERS = 64  # of the page
 
 
 @dataclass
@@ -153,7 +145,6 @@ def run_compare(flags: list[str]) -> None:
     Answers...
     ```
     """
-    quiet_libraries()
     parser = ForkingParser(
         CompareArguments,
         prog="trl-forking compare",
@@ -162,28 +153,17 @@ def run_compare(flags: list[str]) -> None:
         groups={"Models": ["base", "checkpoints"], **ANSWER_GROUPS},
     )
     (args,) = parser.parse_args_and_config(flags)
-    folder = Path(args.output_dir)
     args.checkpoints = order_by_step(args.checkpoints)
-    models = [args.base, *args.checkpoints]
-    names = name_models(models)
     with exit_on_user_error(parser.debug):
-        require_plots()
-        check_output_folder(folder)
-        check_names(names[0], names[1:])
-        for path in models:
+        require("matplotlib", "trl-forking[analysis]")
+        check_output_folder(args.output_dir)
+        for path in (args.base, *args.checkpoints):
             if path != BUILT_IN:
                 check_model_path(path)
         rows, verifier = read_prompts(args)
-        model, tokenizer = load(models[-1], args)
-        print(describe_order(args.base, args.checkpoints))
-        print(f"Answers of {models[-1]} go to {folder}; after an interruption the same command goes on.")
-        answer_prompts(model, tokenizer, rows, verifier, args)
-        records = read_for_page(folder, _MAX_ANSWERS)
-        del model  # two models at once may not fit into memory
-        scores = [score_answers(load(path, args)[0], records, args.temperature, path) for path in models[:-1]]
-    scores.append([record.entropies for record in records])
-    others = dict(zip(names[1:], scores[1:], strict=True))
-    comparison = build_comparison(scores[0], others, args.top_entropy_quantile, names[0])
-    write_comparison(folder, comparison, records, vars(args), _MAX_ANSWERS)
-    print(f"\n{format_markdown(comparison['overlap'])}\n{describe_comparison(comparison)}")
-    print(f"Page: {folder / 'report.html'}")
+    quiet_libraries()
+    from .model_comparison import compare_models, score_models
+
+    with exit_on_user_error(parser.debug):
+        compared = score_models(args, rows, verifier)
+    compare_models(args, compared)

@@ -40,7 +40,7 @@ def normalize(value: Any) -> Any:
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if _is_of_torch(value, "Tensor"):
+    if is_of_torch(value, "Tensor"):
         return value.item() if value.dim() == 0 else value
     if hasattr(type(value), "__array__"):
         return _normalize_array(value)
@@ -51,10 +51,19 @@ def normalize(value: Any) -> Any:
     return _convert_number(value) if _is_number(value) else value
 
 
-def _is_of_torch(value: Any, kind: str) -> bool:
-    """Whether a value is of a type of torch. There is none before torch is imported, which takes seconds."""
+def is_of_torch(value: Any, *kinds: str) -> bool:
+    """
+    Tell whether a value is of a type of torch. There is none before torch is imported, which takes seconds.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> is_of_torch(torch.ones(2), "dtype", "Tensor"), is_of_torch(1.0, "Tensor")
+    (True, False)
+    ```
+    """
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, getattr(torch, kind))
+    return torch is not None and any(isinstance(value, operator.attrgetter(kind)(torch)) for kind in kinds)
 
 
 def _normalize_array(value: Any) -> Any:
@@ -131,7 +140,7 @@ def normalize_fields(instance: Any) -> None:
 
 def _fit(value: Any, types: frozenset[type]) -> Any:
     """Convert a plain value to the only type of its kind that a field takes."""
-    if _is_of_torch(value, "Tensor") and list in types:
+    if is_of_torch(value, "Tensor") and list in types:
         return normalize(value.tolist())
     if isinstance(value, tuple) and list in types and tuple not in types:
         return list(value)
@@ -201,9 +210,9 @@ def make_plain(value: Any) -> Any:
     if type(value).__name__ == "AcceleratorConfig":
         own, default = value.to_dict(), type(value)().to_dict()
         return {name: make_plain(own[name]) for name in own if own[name] != default[name]} or None
-    if _is_of_torch(value, "dtype"):
+    if is_of_torch(value, "dtype"):
         return str(value).removeprefix("torch.")
-    if _is_of_torch(value, "Tensor"):
+    if is_of_torch(value, "Tensor"):
         return make_plain(value.tolist())
     if isinstance(value, dict):
         return {_name(key): make_plain(item) for key, item in value.items()}
