@@ -1,7 +1,6 @@
 """Whether torch knows a device and a type of weights, asked before anything is loaded."""
 
 import re
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def check_device(device: str | None, dtype: str | None) -> None:
 
 def _is_dtype(name: str) -> bool:
     """Whether torch has a type of weights of this name. Its own stubs say so without an import, which takes seconds."""
-    spec = None if "torch" in sys.modules else find_spec("torch")
+    spec = find_spec("torch")
     stubs = Path(spec.origin).parent / "_C" / "__init__.pyi" if spec is not None and spec.origin else Path()
     if stubs.is_file():
         return re.search(rf"^{re.escape(name)}: dtype\b", stubs.read_text(encoding="utf-8"), re.MULTILINE) is not None

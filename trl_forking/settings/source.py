@@ -324,7 +324,8 @@ def _replace_unknown(name: str, types: dict[str, Any], values: dict[str, Any]) -
     if entry is _UNKNOWN:
         values[name], is_replaced = None, True
     elif isinstance(entry, dataclasses.Field):
-        if _UNKNOWN in (entry.default, entry.default_factory):
+        is_made = entry.default_factory is not dataclasses.MISSING and not isinstance(entry.default_factory, type)
+        if entry.default is _UNKNOWN or is_made:  # a function reads names of its module when it is called
             entry.default, entry.default_factory, is_replaced = None, dataclasses.MISSING, True
         metadata = {key: value for key, value in entry.metadata.items() if value is not _UNKNOWN}
         if len(metadata) < len(entry.metadata):
