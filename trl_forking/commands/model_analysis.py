@@ -8,7 +8,7 @@ from ..analysis.page import choose_min_count, draw_figures, write_figures, write
 from ..analysis.planned import PlannedTokens, mark_planned, plan_tokens, score_costly, tabulate_overlap
 from ..analysis.summary import describe
 from ..selection.rules import find_rule
-from .analyze import AnalyzeArguments
+from .analyze_arguments import AnalyzeArguments
 from .answers import answer_prompts, load, read_for_page
 
 

@@ -11,7 +11,7 @@ from ..analysis.comparison_page import describe_comparison, name_models, write_c
 from ..analysis.rescoring import score_answers
 from ..analysis.tables import format_markdown
 from .answers import answer_prompts, load, read_for_page
-from .compare import CompareArguments, describe_order
+from .compare_arguments import CompareArguments, describe_order
 
 
 _MAX_ANSWERS = 64  # of the page

@@ -19,7 +19,7 @@ from ..evaluation.verifiers import Verifier
 from ..run.lengths import find_context_length
 from ..run.user_errors import UserError
 from .arguments import BUILT_IN
-from .evaluate import EvaluateArguments
+from .evaluate_arguments import EvaluateArguments
 from .problem_sources import apply_template, choose_template
 
 
