@@ -1,16 +1,12 @@
 """The settings of [`ForkingGRPOTrainer`]. Wrong settings are refused before anything is loaded."""
 
-import math
 from dataclasses import dataclass, field, fields
 
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
-from .selection.rules import RULES, explain_sequence_level, find_rule, is_import_path
-from .selection.tokens import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES
-from .settings.limits import check_choice, check_choices, check_numbers
-from .settings.method_fields import check_gradient_path, check_share, check_token_limit
-from .settings.plain import normalize_fields
+from .selection.rules import find_rule, is_import_path
+from .settings.method_checks import check_settings, drops_tokens, explain_sizes
 from .settings.written_settings import WrittenSettings
 
 
@@ -204,7 +200,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         except ValueError as error:
             # Without a state the fault lies before the sizes, and they cannot be computed.
             has_state = hasattr(self, "distributed_state")
-            raise (self._explain_sizes() if has_state else None) or error from None
+            raise (explain_sizes(self) if has_state else None) or error from None
         except FileNotFoundError as error:
             names = [entry.name for entry in fields(self) if getattr(self, entry.name, None) == error.filename]
             raise ValueError(f"{' or '.join(names)}: there is no file {error.filename}.") from error
@@ -216,140 +212,11 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         Raises:
             `ValueError`: if a field has an unknown or impossible value, or a combination of fields is refused.
         """
-        normalize_fields(self)
-        self._check_fields()
-        check_numbers(self)
-        check_choices(self)
-        if self.drops_tokens:
-            self._refuse_gradient_through_dropped_tokens()
+        check_settings(self)
+        if is_import_path(self.token_selection):
+            find_rule(self.token_selection)
 
     @property
     def drops_tokens(self) -> bool:
         """Whether a rule chooses or weights tokens. If not, training is plain GRPO."""
-        rule = None if self.token_rule else RULES.get(self.token_selection)
-        if rule is None or not rule.uses_share:
-            return True
-        return self.top_entropy_quantile < 1.0 or (self.top_entropy_quantile_end or 1.0) < 1.0
-
-    def _explain_sizes(self) -> ValueError | None:
-        """Name the sizes that would fit. TRL says only that these do not."""
-        size, total = self.num_generations, self.generation_batch_size  # type: ignore[has-type]
-        micro_batch = self.per_device_train_batch_size * self.world_size
-        if size == 1:
-            return ValueError(
-                "num_generations=1 is no group: GRPO compares the answers to a prompt, and requires at least 2 generations: "
-                f"set num_generations to {_find_divisors(total or micro_batch, 2)}."
-            )
-        if total is not None and self.steps_per_generation is None and total % micro_batch:
-            lower = total // micro_batch * micro_batch
-            near = f"{lower} or {lower + micro_batch}" if lower else str(micro_batch)
-            return ValueError(
-                f"generation_batch_size={total} is no multiple of the {micro_batch} answers of a micro-batch "
-                f"(per_device_train_batch_size={self.per_device_train_batch_size} x {self.world_size} process(es)): set "
-                f"generation_batch_size to {near}."
-            )
-        if total is not None and total % size:
-            return ValueError(
-                f"num_generations={size} does not divide a rollout of {total} answers (per_device_train_batch_size="
-                f"{self.per_device_train_batch_size} x {self.world_size} process(es) x steps_per_generation="
-                f"{self.steps_per_generation}): set num_generations to {_find_divisors(total, size)}."
-            )
-        return self._explain_evaluation_sizes()
-
-    def _explain_evaluation_sizes(self) -> ValueError | None:
-        size = self.num_generations_eval or self.num_generations  # type: ignore[has-type]
-        answers = self.per_device_eval_batch_size * self.world_size
-        if not self.do_eval or self.eval_strategy == "no" or answers % size == 0:
-            return None
-        name = "num_generations_eval" if self.num_generations_eval else "num_generations"
-        each = math.lcm(size, self.world_size) // self.world_size
-        lower = self.per_device_eval_batch_size // each * each
-        return ValueError(
-            f"per_device_eval_batch_size={self.per_device_eval_batch_size} x {self.world_size} process(es) is no multiple of "
-            f"{name}={size}: set per_device_eval_batch_size to {f'{lower} or ' if lower else ''}{lower + each}."
-        )
-
-    def _check_fields(self) -> None:
-        check_share("top_entropy_quantile", self.top_entropy_quantile)
-        if self.top_entropy_quantile_end is not None:
-            check_share("top_entropy_quantile_end", self.top_entropy_quantile_end)
-        self._check_rule()
-        check_choice("selection_scope", self.selection_scope, SELECTION_SCOPES)
-        check_choice("loss_normalizer", self.loss_normalizer, LOSS_NORMALIZERS)
-        check_choice("loss_type", self.loss_type, tuple(NORMALIZER_EXTENT))
-        max_rounds = self.dynamic_sampling_max_rounds
-        if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
-            raise ValueError(
-                f"dynamic_sampling_max_rounds must be a whole number of at least 1, but it is {max_rounds!r}: set it to "
-                "10, or dynamic_sampling=False for one round."
-            )
-        check_token_limit(self)
-        check_gradient_path(self)
-        for name in ("top_entropy_quantile", "top_entropy_quantile_end"):
-            if self.token_selection == "low_entropy" and not self.token_rule and getattr(self, name) == 1.0:
-                raise ValueError(
-                    "token_selection='low_entropy' trains the tokens outside the top share, and with "
-                    f"{name}=1.0 there are none: set {name} below 1, such as 0.2."
-                )
-        if self.log_entropy and not self.log_completions:
-            raise ValueError(
-                "log_entropy=True writes beside the logged completions, but log_completions is False: set "
-                "log_completions=True."
-            )
-        if self.log_entropy and self.selection_scope == "micro_batch" and self.drops_tokens:
-            raise ValueError(
-                "log_entropy=True writes the kept flags when the answers are logged, but selection_scope='micro_batch' "
-                "selects them later, at each forward pass: set selection_scope to 'batch' or 'sequence'."
-            )
-
-    def _check_rule(self) -> None:
-        if self.token_rule is not None and not isinstance(self.token_rule, str):
-            raise ValueError(
-                f"token_rule must be an import path in the settings, but it is {self.token_rule!r}: set a text such as "
-                "'my_rules.keep_verbs', or pass the function to ForkingGRPOTrainer(..., token_rule=...)."
-            )
-        if is_import_path(self.token_selection):
-            find_rule(self.token_selection)
-        else:
-            check_choice("token_selection", self.token_selection, tuple(RULES))
-        if self.kl_tokens is not None:
-            check_choice("kl_tokens", self.kl_tokens, ("all", "selected", "dropped"))
-        if self.kl_tokens is not None and self.beta == 0.0:
-            raise ValueError(
-                f"kl_tokens={self.kl_tokens!r} chooses tokens for the KL term, but beta=0.0 has none: set beta, such as 0.001, "
-                "or leave kl_tokens out."
-            )
-        if self.kl_tokens in ("selected", "dropped") and not self.drops_tokens:
-            raise ValueError(
-                f"kl_tokens={self.kl_tokens!r} needs a selection, and with top_entropy_quantile=1.0 all tokens are kept: set "
-                "kl_tokens to 'all', or top_entropy_quantile below 1."
-            )
-
-    def _refuse_gradient_through_dropped_tokens(self) -> None:
-        remedy = "to train all tokens with it, set top_entropy_quantile=1.0"
-        rule = None if self.token_rule else RULES.get(self.token_selection)
-        if self.importance_sampling_level == "sequence" and rule is not None and rule.weighs:
-            raise ValueError(f"{explain_sequence_level(f'token_selection={rule.name!r}')}.")
-        if self.beta != 0.0 and self.kl_tokens is None:
-            raise ValueError(
-                f"beta={self.beta} adds a KL term on every token, dropped ones too, and the paper has none: set "
-                f"beta=0.0, or choose its tokens with kl_tokens ('all', 'selected' or 'dropped'), or, {remedy}."
-            )
-        if self.entropy_coef != 0.0 or self.use_adaptive_entropy:
-            name = "use_adaptive_entropy=True" if self.use_adaptive_entropy else f"entropy_coef={self.entropy_coef}"
-            raise ValueError(
-                f"{name} adds an entropy bonus on every token, dropped ones too, and the paper has none: set "
-                f"entropy_coef=0.0 and use_adaptive_entropy=False, or, {remedy}."
-            )
-        if self.importance_sampling_level == "sequence" and self.selection_scope == "micro_batch":
-            raise ValueError(
-                "importance_sampling_level='sequence' needs the kept tokens before the forward pass, and "
-                "selection_scope='micro_batch' selects them after it: set selection_scope to 'batch' or 'sequence'."
-            )
-
-
-def _find_divisors(total: int, size: int) -> str:
-    """Name the group sizes next to a size that divide a number of answers."""
-    divisors = [number for number in range(2, total + 1) if total % number == 0]
-    below, above = [n for n in divisors if n < size][-1:], [n for n in divisors if n >= size][:1]
-    return " or ".join(map(str, below + above)) or "2, and per_device_train_batch_size to 2"
+        return drops_tokens(self)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from helpers.tiny import build_model, build_tokenizer
-from trl_forking.commands import evaluate as command
+from trl_forking.commands import model_evaluation as command
 from trl_forking.commands.evaluate import EvaluateArguments, run_evaluate
 from trl_forking.commands.problem_sources import (
     CountdownVerifier,

@@ -115,12 +115,12 @@ def answer(capfd, monkeypatch, tmp_path):
 
     for place in (
         "train_math.ForkingGRPOTrainer",
-        "demo.command.train_and_evaluate",
-        "analyze.answer_prompts",
-        "compare.answer_prompts",
+        "demo.run.train_and_evaluate",
+        "model_analysis.answer_prompts",
+        "model_comparison.answer_prompts",
     ):
         monkeypatch.setattr(f"trl_forking.commands.{place}", start)
-    for place in ("evaluate.answer_problems", "doctor.examine"):
+    for place in ("model_evaluation.answer_problems", "examination.examine"):
         monkeypatch.setattr(f"trl_forking.commands.{place}", start)
 
     def run(command: str, flags: list[str], named: str) -> str | None:

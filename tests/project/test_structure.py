@@ -23,7 +23,7 @@ MAY_IMPORT = {
         "writing": "",
         "verdict": "writing",
         "rewards": "",
-        "settings": "",
+        "settings": "selection",
         "forking_grpo_config": "selection settings",
         "run": "selection writing settings forking_grpo_config",
         "data": "writing rewards run",

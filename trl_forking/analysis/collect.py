@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..decoding.sampling import Sampler, SamplingSettings, build_sampler, derive_seed, find_eos_token_ids
+from ..decoding.sampling import Sampler, build_sampler, derive_seed, find_eos_token_ids
+from ..decoding.settings import SamplingSettings
 from ..run.characters import check_characters
 from ..writing.lock import lock_folder
 from ..writing.token_texts import TokenTexts

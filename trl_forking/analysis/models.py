@@ -1,6 +1,5 @@
 """Loads a model and its tokenizer from a folder, the Hub, an adapter or a GGUF file."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..data.nearest import find_nearest
+from ..data.model_path import check_model_path
 from ..run.user_errors import require
 
 
@@ -97,77 +96,6 @@ def naming_model(name_or_path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(f"The model {name_or_path} cannot be loaded: {' '.join(str(error).split())}") from error
-
-
-def check_device(device: str | None, dtype: str | None) -> None:
-    """
-    Check the names of a device and of a type of weights, before anything is loaded.
-
-    Args:
-        device (`str`, *optional*):
-            Device, such as `"cuda:1"`.
-        dtype (`str`, *optional*):
-            Type, such as `"bfloat16"`, or `"auto"`.
-
-    Raises:
-        `ValueError`: if torch knows no such device or type, or this machine has no such device.
-
-    Example:
-    ```python
-    >>> check_device("cpu", "bfloat16")
-    >>> check_device(None, "float23")
-    Traceback (most recent call last):
-        ...
-    ValueError: dtype float23 is no type of weights: take auto, float32, bfloat16 or float16.
-    ```
-    """
-    if dtype is not None and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ValueError(f"dtype {dtype} is no type of weights: take auto, float32, bfloat16 or float16.")
-    if device is None:
-        return
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device {device} is no name of a device: take cpu, or one such as cuda:0.") from error
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    count = torch.accelerator.device_count() if accelerator is not None else 0
-    is_there = accelerator is not None and found.type == accelerator.type and (found.index or 0) < count
-    if found.type not in ("cpu", "meta") and not is_there:
-        here = "no GPU" if accelerator is None else f"{count} of type {accelerator.type}"
-        raise ValueError(f"device {device} is not here: this machine has {here}; leave device out.")
-
-
-def check_model_path(name_or_path: str) -> None:
-    """
-    Check that a model exists if its name is a path. A name of the Hub is not checked.
-
-    Raises:
-        `ValueError`: if there is no such folder or file.
-
-    Example:
-    ```python
-    >>> check_model_path("Qwen/Qwen3-0.6B")
-    ```
-    """
-    path = Path(name_or_path)
-    if path.is_file() and path.suffix.lower() != ".gguf":
-        raise ValueError(f"{name_or_path} is a file: give the folder of a model, a GGUF file or a name of the Hub.")
-    names = ("config.json", "adapter_config.json")
-    if path.is_dir() and not any((path / name).is_file() for name in names) and not any(path.glob("*.gguf")):
-        raise ValueError(
-            f"The folder {name_or_path} holds no model: there is neither a {' nor an '.join(names)} in it."
-        )
-    if not path.exists() and _looks_like_path(name_or_path):
-        nearest = find_nearest(path)
-        remedy = f"did you mean {nearest}?" if nearest else "give a folder, a GGUF file or a name of the Hub."
-        raise ValueError(f"There is no model at {name_or_path}: {remedy}")
-
-
-def _looks_like_path(name: str) -> bool:
-    """Whether a name is that of a file or folder here: of the Hub are `model` and `owner/model` only."""
-    is_path = name.endswith(".gguf") or name.startswith((".", "~", os.sep)) or name.count("/") > 1 or not name.strip()
-    # `runs/model`, where there is a folder `runs`
-    return is_path or (name.count("/") == 1 and Path(name).parent.is_dir())
 
 
 def _find_device() -> str:

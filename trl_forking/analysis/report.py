@@ -13,10 +13,10 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from ..selection.share import check_share
 from ..selection.tokens import compute_budget, read_share
 from ..writing.files import write_atomically
 from ..writing.numbers import format_percent
-from .forks import check_share
 from .records import ScoredAnswer
 from .report_data import build_report_data, dump_json
 from .summary import describe

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..selection.share import check_share
 from ..writing.numbers import format_percent
-from .forks import check_share, join_entropies, select_forks
+from .forks import join_entropies, select_forks
 from .positions import NUM_ANSWER_PARTS, SENTENCE_POSITIONS, find_answer_parts, find_sentence_positions
 from .records import ScoredAnswer
 from .statistics import (

@@ -4,11 +4,14 @@ import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..forking_grpo_config import ForkingGRPOConfig
 from ..settings.plain import make_plain
 from ..settings.secrets import remove_secrets
+
+
+if TYPE_CHECKING:
+    from ..forking_grpo_config import ForkingGRPOConfig
 
 
 # These settings say where a run is written, pushed and logged. They do not change what is trained.
@@ -18,7 +21,7 @@ _NOT_OF_TRAINING = re.compile(
 )
 
 
-def find_changed_settings(args: ForkingGRPOConfig) -> dict[str, Any]:
+def find_changed_settings(args: "ForkingGRPOConfig") -> dict[str, Any]:
     """
     Find the settings of training that differ from their defaults.
 
@@ -54,7 +57,7 @@ def _get_default(entry: dataclasses.Field) -> Any:
     return entry.default_factory() if callable(entry.default_factory) else entry.default
 
 
-def _is_resolved_default(args: ForkingGRPOConfig, name: str, value: Any) -> bool:
+def _is_resolved_default(args: "ForkingGRPOConfig", name: str, value: Any) -> bool:
     """Return whether `__post_init__` made the value from the default. Within a run the class cannot be built again."""
     if name == "generation_batch_size":  # it follows from steps_per_generation, and TRL accepts only one of the two
         return True

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..selection.rules import SCHEDULE
 from ..selection.schedule import END_OF_SCHEDULE
-from ..selection.tokens import TOKEN_SELECTIONS
+from ..selection.words import TOKEN_SELECTIONS
 from ..writing.markdown import escape_text, format_code, format_link
 from ..writing.numbers import count_noun, format_count, format_percent
 from .dataset_names import find_dataset_ids, find_datasets

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..selection.rules import RULES, is_import_path
-from ..selection.tokens import SELECTION_SCOPES
+from ..selection.rules import FACTS, is_import_path
+from ..selection.words import SELECTION_SCOPES
 
 
 Check = Callable[[Any, str], str | None]
@@ -119,7 +119,7 @@ _PARTS: dict[str, Check] = {
         ("token_rule", "top_entropy_quantile_end", "kl_tokens"),
         top_entropy_quantile=_share,
         top_entropy_quantile_end=_optional(_share),
-        token_selection=_is(lambda value: isinstance(value, str) and (value in RULES or is_import_path(value))),
+        token_selection=_is(lambda value: isinstance(value, str) and (value in FACTS or is_import_path(value))),
         token_rule=_optional(_text),
         kl_tokens=_optional(_one_of("all", "selected", "dropped")),
         selection_scope=_one_of(*SELECTION_SCOPES),

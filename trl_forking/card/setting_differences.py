@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..forking_grpo_config import ForkingGRPOConfig
 from ..settings.plain import make_plain
 
 
@@ -100,6 +99,8 @@ def _get(record: dict[str, Any], part: str) -> dict[str, Any]:
 
 
 def _find_defaults() -> dict[str, Any]:
+    from ..forking_grpo_config import ForkingGRPOConfig  # which imports torch
+
     return {
         entry.name: make_plain(entry.default_factory() if callable(entry.default_factory) else entry.default)
         for entry in dataclasses.fields(ForkingGRPOConfig)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..card.model_card import rebuild_card
+from ..card.evaluation_results import read_evaluation_results
+from ..card.run_files import read_record
 from ..run.user_errors import UserError, exit_on_user_error
 from .arguments import ForkingParser
 
@@ -68,5 +69,10 @@ def run_card(flags: list[str]) -> None:
     with exit_on_user_error(parser.debug):
         if arguments.folder is None:
             raise UserError("the folder is missing: trl-forking card FOLDER, where FOLDER is the output_dir of a run.")
+        # What is missing or broken is said before the import of what makes a card, which takes seconds.
+        read_record(Path(arguments.folder), is_whole=True)
+        read_evaluation_results(map(Path, arguments.eval_results or []))
+        from ..card.model_card import rebuild_card
+
         path = rebuild_card(Path(arguments.folder), arguments.eval_results or [])
     print(f"Wrote {path}")

@@ -1,12 +1,13 @@
 """Memory, time and disk that a run needs, by the arithmetic of docs/recipes.md. Computed, not measured."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from trl import ModelConfig
 
-from ..forking_grpo_config import ForkingGRPOConfig
+
+if TYPE_CHECKING:
+    from ..forking_grpo_config import ForkingGRPOConfig
 
 
 _ENGINE_SHARE = 0.5  # of the memory's bandwidth while generating
@@ -93,6 +94,7 @@ def measure_shape(config: Any) -> ModelShape:
     80
     ```
     """
+    import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -122,6 +124,7 @@ def count_lora(config: Any, rank: int) -> int:
     112
     ```
     """
+    import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -154,7 +157,7 @@ class Memory(NamedTuple):
 
 def estimate_memory(
     shape: ModelShape,
-    args: ForkingGRPOConfig,
+    args: "ForkingGRPOConfig",
     model_args: ModelConfig,
     prompt_length: int,
     num_adapter: int = 0,
@@ -214,7 +217,7 @@ def estimate_memory(
 
 
 def estimate_rollout_seconds(
-    shape: ModelShape, args: ForkingGRPOConfig, gpu: Gpu, mean_length: float, rounds: int
+    shape: ModelShape, args: "ForkingGRPOConfig", gpu: Gpu, mean_length: float, rounds: int
 ) -> float:
     """
     Estimate the seconds of a rollout and the update on it, by the sums of docs/recipes.md.
@@ -260,7 +263,9 @@ def estimate_rollout_seconds(
     return generating + waiting + work / (args.world_size * gpu.flops * share)
 
 
-def estimate_disk(shape: ModelShape, args: ForkingGRPOConfig, model_args: ModelConfig, num_adapter: int = 0) -> float:
+def estimate_disk(
+    shape: ModelShape, args: "ForkingGRPOConfig", model_args: ModelConfig, num_adapter: int = 0
+) -> float:
     """
     Estimate the bytes of all checkpoints that a run keeps, and of its final model.
 

@@ -9,12 +9,10 @@ from trl import ModelConfig
 
 from ..data.sources import check_source
 from ..evaluation.problem_sets import LoadedProblems, find_problem_set
-from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.lengths import check_lengths
 from ..run.user_errors import UserError, check_at_least
 from .arguments import BUILT_IN
 from .math_arguments import MathArguments
-from .math_loading import read_context_length
 from .problem_sources import apply_template, load_problem_sources
 from .settings import count
 
@@ -22,8 +20,10 @@ from .settings import count
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from ..forking_grpo_config import ForkingGRPOConfig
 
-def choose_eval_data(script_args: MathArguments, training_args: ForkingGRPOConfig) -> list[str]:
+
+def choose_eval_data(script_args: MathArguments, training_args: "ForkingGRPOConfig") -> list[str]:
     """
     Choose the problem sets of the evaluations while training.
 
@@ -54,8 +54,9 @@ def choose_eval_data(script_args: MathArguments, training_args: ForkingGRPOConfi
     source, names = script_args.dataset_name or "", script_args.eval_data
     if not names:
         if source != BUILT_IN and Path(source).is_file():
+            strategy = getattr(training_args.eval_strategy, "value", training_args.eval_strategy)
             raise UserError(
-                f"eval_strategy is {training_args.eval_strategy.value}, but {source} has no other split than that of the training: "
+                f"eval_strategy is {strategy}, but {source} has no other split than that of the training: "
                 "give problems with eval_data, such as aime24 or another file."
             )
         return [source]
@@ -69,7 +70,7 @@ def choose_eval_data(script_args: MathArguments, training_args: ForkingGRPOConfi
     return list(names)
 
 
-def check_eval_data(script_args: MathArguments, training_args: ForkingGRPOConfig) -> None:
+def check_eval_data(script_args: MathArguments, training_args: "ForkingGRPOConfig") -> None:
     """
     Refuse problem sets of evaluations that would fail later, before anything is loaded.
 
@@ -97,7 +98,7 @@ def check_eval_data(script_args: MathArguments, training_args: ForkingGRPOConfig
 
 
 def load_eval_dataset(
-    script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig, tokenizer: Any
+    script_args: MathArguments, training_args: "ForkingGRPOConfig", model_args: ModelConfig, tokenizer: Any
 ) -> "Dataset | dict[str, Dataset] | None":
     """
     Load the problems of the evaluations while training, with the loader of `trl-forking evaluate`.
@@ -134,6 +135,8 @@ def load_eval_dataset(
     """
     from accelerate import PartialState
 
+    from .math_loading import read_context_length
+
     is_main = PartialState().is_main_process
     names = choose_eval_data(script_args, training_args)
     if not names:
@@ -157,7 +160,7 @@ def load_eval_dataset(
 
 
 def _build_dataset(
-    problems: LoadedProblems, template: str, training_args: ForkingGRPOConfig, tokenizer: Any, context: int | None
+    problems: LoadedProblems, template: str, training_args: "ForkingGRPOConfig", tokenizer: Any, context: int | None
 ) -> "Dataset":
     from datasets import Dataset
 

@@ -2,14 +2,24 @@
 
 import os
 import warnings
+from typing import Any
 
-from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
 from .arguments import ForkingParser
 from .config_file import take_config
+from .early_checks import check_early, check_sizes, parse_early
+from .eval_data import check_eval_data
 from .launch import choose_launcher, choose_num_processes, count_gpus, replace_process
-from .math_arguments import check_arguments, check_packages, find_checkpoint, find_finished, make_parser
+from .math_arguments import (
+    check_arguments,
+    check_dataset_name,
+    check_model_name,
+    check_packages,
+    find_checkpoint,
+    find_finished,
+    make_parser,
+)
 from .recipes import describe_recipes, find_config
 from .settings import plan_config
 
@@ -39,18 +49,18 @@ def run_grpo(flags: list[str]) -> None:
     environment = dict(os.environ)  # the processes must not inherit the variables that parsing sets
     # TRL sets this field itself: nobody who reads the warning could do anything about it.
     warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)
-    _make_grpo_parser(ForkingGRPOConfig).answer_help(flags)
+    _answer_help(flags)
     with exit_on_user_error("--debug" in flags):
         flags = _resolve_recipe(flags)
+    early = parse_early(flags, _make_grpo_parser)
+    if early is not None:
+        check_early(early)
     num_gpus = count_gpus()
     flags, num_processes = choose_num_processes(flags, num_gpus)
+    if early is not None:
+        check_sizes(early, num_processes)
     parser = _make_grpo_parser(plan_config(num_processes))
     script_args, training_args, model_args = parser.parse_args_and_config(flags)
-    # A wrong flag or value is answered before the import of the trainer, which takes seconds.
-    from .eval_data import check_eval_data
-    from .math_loading import check_dataset_name, check_model_name
-    from .train_math import main as train_math
-
     launcher: list[str] | None = None
     with exit_on_user_error(parser.debug), parser.naming_places():
         check_arguments(script_args, training_args, model_args, parser.config_path or "command line")
@@ -65,12 +75,23 @@ def run_grpo(flags: list[str]) -> None:
                 return
             launcher = choose_launcher(script_args, training_args, num_gpus)
     if launcher is None:
+        from .train_math import main as train_math
+
         train_math(flags)
     else:
         replace_process(launcher, flags, environment, num_processes)
 
 
-def _make_grpo_parser(config_class: type[ForkingGRPOConfig]) -> ForkingParser:
+def _answer_help(flags: list[str]) -> None:
+    """Print the help that a command line asks for, and exit."""
+    if not {"-h", "--help", "--help-all", "--help_all"} & set(flags):
+        return
+    from ..forking_grpo_config import ForkingGRPOConfig
+
+    _make_grpo_parser(ForkingGRPOConfig).answer_help(flags)
+
+
+def _make_grpo_parser(config_class: Any) -> ForkingParser:
     return make_parser(
         config_class,
         prog="trl-forking grpo",

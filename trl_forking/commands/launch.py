@@ -5,16 +5,19 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.user_errors import UserError, check_at_least, require
+from ..settings.source import Unreadable, read_value
 from .arguments import ForkingParser
 from .recipes import find_config, find_examples
 from .settings import count, suggest_batch
+
+
+if TYPE_CHECKING:
+    from ..forking_grpo_config import ForkingGRPOConfig
 
 
 TRAINING_MODULE = "trl_forking.commands.train_math"
@@ -153,10 +156,24 @@ def count_gpus() -> int:
     True
     ```
     """
+    if _is_built_for_cpu():
+        return 0
+    import torch
+
     return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
 
 
-def choose_launcher(launch: LaunchArguments, args: ForkingGRPOConfig, num_gpus: int) -> list[str] | None:
+def _is_built_for_cpu() -> bool:
+    """Whether PyTorch knows no accelerator, as its own source and its plugins say. Its import would take seconds."""
+    if sys.platform == "darwin" or list(entry_points(group="torch.backends")):
+        return False
+    try:
+        return not any(read_value("torch.version", name) for name in ("cuda", "hip", "xpu"))
+    except Unreadable:
+        return False
+
+
+def choose_launcher(launch: LaunchArguments, args: "ForkingGRPOConfig", num_gpus: int) -> list[str] | None:
     """
     Choose the launcher of a training run.
 
@@ -220,7 +237,7 @@ def _read_accelerate_config(config: Path) -> Any:
     return cluster
 
 
-def _check_machines(launch: LaunchArguments, args: ForkingGRPOConfig, num_gpus: int, cluster: Any) -> None:
+def _check_machines(launch: LaunchArguments, args: "ForkingGRPOConfig", num_gpus: int, cluster: Any) -> None:
     """Check that the machines have enough GPUs, share the processes evenly, and can find each other."""
     num_processes, num_machines = args.world_size, launch.num_machines or cluster.num_machines
     if num_processes > num_gpus * num_machines:

@@ -3,16 +3,21 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trl import ModelConfig, ScriptArguments
 
-from ..forking_grpo_config import ForkingGRPOConfig
+from ..data.model_path import check_model_path
+from ..data.sources import check_source
 from ..run.checkpoints import describe_finished, find_any_checkpoint, resolve_checkpoint
 from ..run.user_errors import UserError, check_at_least, require
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
 from .settings import plan_config
+
+
+if TYPE_CHECKING:
+    from ..forking_grpo_config import ForkingGRPOConfig
 
 
 _ELSEWHERE = {
@@ -29,8 +34,7 @@ _GROUPS = {
     "Forks": (
         *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
         *("dynamic_sampling", "dynamic_sampling_max_rounds", "loss_type", "epsilon_high"),
-        # Further fields of the method come here by themselves.
-        *(name for name in ForkingGRPOConfig.__annotations__ if name not in _ELSEWHERE),
+        # Further fields of the method come here by themselves: see `_list_groups`.
     ),
     "Batch": ("sparse_update", "balance_micro_batches", "balance_ranks", "max_tokens_per_micro_batch"),
     "Generation": ("entropy_from_generation",),
@@ -119,7 +123,7 @@ class MathArguments(LaunchArguments, ScriptArguments):
 
 
 def make_parser(
-    config_class: type[ForkingGRPOConfig] = ForkingGRPOConfig, notes: Iterable[str] = (), **kwargs: Any
+    config_class: "type[ForkingGRPOConfig] | None" = None, notes: Iterable[str] = (), **kwargs: Any
 ) -> ForkingParser:
     """
     Make the parser of a training run on math problems.
@@ -144,10 +148,20 @@ def make_parser(
     ```
     """
     kwargs.setdefault("description", "Train a model on math problems, with gradient on its forking tokens only.")
-    return ForkingParser((MathArguments, config_class, ModelConfig), groups=_GROUPS, also=_ALSO, notes=notes, **kwargs)
+    if config_class is None:
+        from ..forking_grpo_config import ForkingGRPOConfig
+
+        config_class = ForkingGRPOConfig
+    groups = _list_groups(config_class)
+    return ForkingParser((MathArguments, config_class, ModelConfig), groups=groups, also=_ALSO, notes=notes, **kwargs)
 
 
-def choose_config_class(args: list[str] | None = None) -> type[ForkingGRPOConfig]:
+def _list_groups(config_class: type) -> dict[str, tuple[str, ...]]:
+    own = next(kind for kind in config_class.__mro__ if kind.__name__ == "ForkingGRPOConfig").__annotations__
+    return _GROUPS | {"Forks": (*_GROUPS["Forks"], *(name for name in own if name not in _ELSEWHERE))}
+
+
+def choose_config_class(args: list[str] | None = None) -> "type[ForkingGRPOConfig]":
     """
     Choose the config class: a dry run needs one that counts for the processes that the real run would have.
 
@@ -165,6 +179,8 @@ def choose_config_class(args: list[str] | None = None) -> type[ForkingGRPOConfig
     ('ForkingGRPOConfig', 'PlannedConfig')
     ```
     """
+    from ..forking_grpo_config import ForkingGRPOConfig
+
     launch = read_launch_arguments(args)
     return plan_config(launch.num_processes or 1) if launch.dry_run else ForkingGRPOConfig
 
@@ -173,7 +189,7 @@ def choose_config_class(args: list[str] | None = None) -> type[ForkingGRPOConfig
 
 
 def check_arguments(
-    script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig, source: str
+    script_args: MathArguments, training_args: "ForkingGRPOConfig", model_args: ModelConfig, source: str
 ) -> None:
     """
     Refuse values that would fail later, before anything is loaded.
@@ -222,7 +238,7 @@ def check_arguments(
         raise UserError(f"vllm_max_model_length is {window}: prompt and answer take up to {needed} tokens.")
 
 
-def check_packages(script_args: MathArguments, training_args: ForkingGRPOConfig, model_args: ModelConfig) -> None:
+def check_packages(script_args: MathArguments, training_args: "ForkingGRPOConfig", model_args: ModelConfig) -> None:
     """
     Refuse settings that need a package which is not installed.
 
@@ -255,7 +271,57 @@ def check_packages(script_args: MathArguments, training_args: ForkingGRPOConfig,
             require(package, install)
 
 
-def find_checkpoint(training_args: ForkingGRPOConfig) -> str | bool | None:
+def check_dataset_name(script_args: MathArguments) -> None:
+    """
+    Refuse a data set whose name looks like a file that does not exist, before anything is loaded.
+
+    Args:
+        script_args ([`MathArguments`]):
+            Which problems.
+
+    Raises:
+        [`UserError`]: if there is no such file. The message names the nearest one.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.math_arguments import MathArguments
+    >>> from trl_forking.commands.math_arguments import check_dataset_name
+    >>> check_dataset_name(MathArguments(dataset_name="./problems"))
+    Traceback (most recent call last):
+        ...
+    trl_forking.run.user_errors.UserError: There is no file or folder ./problems...
+    ```
+    """
+    if script_args.dataset_name != BUILT_IN:
+        check_source(script_args.dataset_name)
+
+
+def check_model_name(model_args: ModelConfig) -> None:
+    """
+    Refuse a model whose name looks like a folder that does not exist, before anything is loaded.
+
+    Args:
+        model_args ([`~trl.ModelConfig`]):
+            The model.
+
+    Raises:
+        `ValueError`: if there is no such folder. The message names the nearest one.
+
+    Example:
+    ```python
+    >>> from trl import ModelConfig
+    >>> from trl_forking.commands.math_arguments import check_model_name
+    >>> check_model_name(ModelConfig("./runs/no_such_model"))
+    Traceback (most recent call last):
+        ...
+    ValueError: There is no model at ./runs/no_such_model: give a folder, a GGUF file or a name of the Hub.
+    ```
+    """
+    if model_args.model_name_or_path and model_args.model_name_or_path != BUILT_IN:
+        check_model_path(model_args.model_name_or_path)
+
+
+def find_checkpoint(training_args: "ForkingGRPOConfig") -> str | bool | None:
     """
     Find the checkpoint that the trainer resumes from.
 
@@ -290,7 +356,7 @@ def find_checkpoint(training_args: ForkingGRPOConfig) -> str | bool | None:
     return resolve_checkpoint(True if folder.lower() in ("true", "last") else folder, training_args.output_dir)
 
 
-def find_finished(training_args: ForkingGRPOConfig, checkpoint: str | bool | None) -> str | None:
+def find_finished(training_args: "ForkingGRPOConfig", checkpoint: str | bool | None) -> str | None:
     """
     Say that the run to resume is finished and its model is saved, before anything is loaded.
 

@@ -9,9 +9,8 @@ from trl.rewards import get_soft_overlong_punishment
 
 from .. import countdown
 from ..analysis.callback import ForkReportCallback
-from ..analysis.models import check_model_path, naming_model
+from ..analysis.models import naming_model
 from ..data.problems import build_dataset, drop_long_prompts, find_short_prompts, read_problems
-from ..data.sources import check_source
 from ..data.templates import END_OF_TEXT
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..forking_grpo_trainer import ForkingGRPOTrainer
@@ -67,56 +66,6 @@ def load_tokenizer(script_args: MathArguments, training_args: ForkingGRPOConfig,
             stop = {"stop_token_ids": [tokenizer.eos_token_id]}
             training_args.generation_kwargs = stop | (training_args.generation_kwargs or {})
     return tokenizer
-
-
-def check_dataset_name(script_args: MathArguments) -> None:
-    """
-    Refuse a data set whose name looks like a file that does not exist, before anything is loaded.
-
-    Args:
-        script_args ([`MathArguments`]):
-            Which problems.
-
-    Raises:
-        [`UserError`]: if there is no such file. The message names the nearest one.
-
-    Example:
-    ```python
-    >>> from trl_forking.commands.math_arguments import MathArguments
-    >>> from trl_forking.commands.math_loading import check_dataset_name
-    >>> check_dataset_name(MathArguments(dataset_name="./problems"))
-    Traceback (most recent call last):
-        ...
-    trl_forking.run.user_errors.UserError: There is no file or folder ./problems...
-    ```
-    """
-    if script_args.dataset_name != BUILT_IN:
-        check_source(script_args.dataset_name)
-
-
-def check_model_name(model_args: ModelConfig) -> None:
-    """
-    Refuse a model whose name looks like a folder that does not exist, before anything is loaded.
-
-    Args:
-        model_args ([`~trl.ModelConfig`]):
-            The model.
-
-    Raises:
-        `ValueError`: if there is no such folder. The message names the nearest one.
-
-    Example:
-    ```python
-    >>> from trl import ModelConfig
-    >>> from trl_forking.commands.math_loading import check_model_name
-    >>> check_model_name(ModelConfig("./runs/no_such_model"))
-    Traceback (most recent call last):
-        ...
-    ValueError: There is no model at ./runs/no_such_model: give a folder, a GGUF file or a name of the Hub.
-    ```
-    """
-    if model_args.model_name_or_path and model_args.model_name_or_path != BUILT_IN:
-        check_model_path(model_args.model_name_or_path)
 
 
 def load_dataset(

@@ -7,7 +7,8 @@ from trl import ModelConfig
 
 from .. import countdown
 from ..analysis.models import load_model
-from ..decoding.sampling import SamplingSettings, TransformersSampler, find_eos_token_ids
+from ..decoding.sampling import TransformersSampler, find_eos_token_ids
+from ..decoding.settings import SamplingSettings
 from ..evaluation.intervals import compute_share_interval
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..rollout.groups import find_informative_groups

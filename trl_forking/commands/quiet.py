@@ -4,10 +4,6 @@ import logging
 import os
 import warnings
 
-import datasets
-import torch
-import transformers
-
 
 def quiet_libraries() -> None:
     """
@@ -22,11 +18,32 @@ def quiet_libraries() -> None:
     True
     ```
     """
-    warnings.filterwarnings("ignore")
-    datasets.disable_progress_bars()
+    import torch
+    import transformers
+
+    quiet_datasets()
     transformers.utils.logging.disable_progress_bar()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not torch.accelerator.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or an installed DeepSpeed warns that it chose the CPU
     for name in ("transformers", "accelerate", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def quiet_datasets() -> None:
+    """
+    Turn off the warnings, and the progress bars of `datasets`, before a data set is read.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.quiet import quiet_datasets
+    >>> quiet_datasets()
+    >>> import datasets
+    >>> datasets.are_progress_bars_disabled()
+    True
+    ```
+    """
+    import datasets
+
+    warnings.filterwarnings("ignore")
+    datasets.disable_progress_bars()

@@ -4,6 +4,7 @@ import json
 import sys
 
 from ..run.user_errors import UserError, exit_on_user_error
+from ..selection.rules import check_rule_name
 
 
 _HELP = """usage: trl-forking rules [NAME] [--json] [--help]
@@ -42,6 +43,8 @@ def run_rules(flags: list[str]) -> None:
         names = [flag for flag in rest if not flag.startswith("-")]
         if unknown := [flag for flag in rest if flag.startswith("-")] + names[1:]:
             raise UserError(f"unknown argument {unknown[0]!r}: trl-forking rules takes one NAME and --json.")
+        for name in names:
+            check_rule_name(name)
         from ..selection.rules import RULES, find_rule  # torch takes seconds to import
 
         rules = [find_rule(name) for name in names] or list(RULES.values())

@@ -3,16 +3,19 @@
 import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ..forking_grpo_config import ForkingGRPOConfig
 from ..run.user_errors import UserError
 from ..settings.plain import make_plain
 
 
-def plan_config(num_processes: int) -> type[ForkingGRPOConfig]:
+if TYPE_CHECKING:
+    from ..forking_grpo_config import ForkingGRPOConfig
+
+
+def plan_config(num_processes: int) -> "type[ForkingGRPOConfig]":
     """
     Make a config class that computes batch sizes for processes that have not been started.
 
@@ -30,6 +33,8 @@ def plan_config(num_processes: int) -> type[ForkingGRPOConfig]:
     8192
     ```
     """
+
+    from ..forking_grpo_config import ForkingGRPOConfig
 
     class PlannedConfig(ForkingGRPOConfig):
         world_size = property(lambda self: num_processes)  # type: ignore[assignment]
@@ -62,7 +67,7 @@ class Batch:
     steps_per_rollout: Fraction
 
 
-def compute_batch(args: ForkingGRPOConfig) -> Batch:
+def compute_batch(args: "ForkingGRPOConfig") -> Batch:
     """
     Compute the batch of a config on its number of processes.
 
@@ -90,7 +95,7 @@ def compute_batch(args: ForkingGRPOConfig) -> Batch:
     )
 
 
-def describe_batch(args: ForkingGRPOConfig) -> str:
+def describe_batch(args: "ForkingGRPOConfig") -> str:
     """
     Describe the batch of a config in one sentence.
 
@@ -145,7 +150,7 @@ def count(number: int | Fraction, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def check_num_processes(num_processes: int | None, args: ForkingGRPOConfig, source: str) -> None:
+def check_num_processes(num_processes: int | None, args: "ForkingGRPOConfig", source: str) -> None:
     """
     Check that the number of processes that run is the one in the settings.
 
@@ -179,7 +184,7 @@ def check_num_processes(num_processes: int | None, args: ForkingGRPOConfig, sour
     )
 
 
-def suggest_batch(args: ForkingGRPOConfig, meant_for: int, num_processes: int) -> str:
+def suggest_batch(args: "ForkingGRPOConfig", meant_for: int, num_processes: int) -> str:
     """
     Suggest flags that keep the batch on another number of processes.
 
@@ -212,7 +217,7 @@ def suggest_batch(args: ForkingGRPOConfig, meant_for: int, num_processes: int) -
 # The batch sizes and the method are printed even where they are the defaults.
 _ALWAYS_SHOWN = {
     *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation", "num_generations"),
-    *("num_iterations", "seed", *ForkingGRPOConfig.__annotations__),
+    *("num_iterations", "seed"),
 }
 # TRL refuses generation_batch_size together with steps_per_generation, from which it follows. The file should start the
 # run, and not print it again.
@@ -239,18 +244,23 @@ def format_settings(*dataclass_instances: Any) -> str:
     num_processes: 8
     ```
     """
+    from ..forking_grpo_config import ForkingGRPOConfig
+
+    always_shown = {*_ALWAYS_SHOWN, *ForkingGRPOConfig.__annotations__}
     settings: dict[str, Any] = {}
     for instance in dataclass_instances:
         default = _make_default(instance)
         for name in (entry.name for entry in dataclasses.fields(instance) if entry.init):
             value = getattr(instance, name)
-            if name not in _NEVER_SHOWN and (name in _ALWAYS_SHOWN or value != getattr(default, name)):
+            if name not in _NEVER_SHOWN and (name in always_shown or value != getattr(default, name)):
                 settings[name] = make_plain(value)
     return yaml.safe_dump(settings, sort_keys=False, width=1000).strip()
 
 
 def _make_default(instance: Any) -> Any:
     """Build the instance with nothing set: the defaults of the fields, as `__post_init__` resolves them."""
+    from ..forking_grpo_config import ForkingGRPOConfig
+
     default_class = type(instance)
     if isinstance(instance, ForkingGRPOConfig):
         # A new config would look for its device, and for that set up the processes of Accelerate again in a run that

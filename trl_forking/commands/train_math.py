@@ -34,6 +34,8 @@ from .eval_data import check_eval_data, load_eval_dataset
 from .math_arguments import (
     MathArguments,
     check_arguments,
+    check_dataset_name,
+    check_model_name,
     check_packages,
     choose_config_class,
     find_checkpoint,
@@ -43,8 +45,6 @@ from .math_arguments import (
 from .math_loading import (
     add_fork_pages,
     build_rewards,
-    check_dataset_name,
-    check_model_name,
     load_dataset,
     load_model,
     load_tokenizer,

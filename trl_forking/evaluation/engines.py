@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from ..analysis.provenance import compute_fingerprint, compute_hash
-from ..decoding.sampling import SamplingSettings, VllmSampler, find_eos_token_ids
+from ..decoding.sampling import VllmSampler, find_eos_token_ids
+from ..decoding.settings import SamplingSettings
 from ..run.user_errors import UserError
 from .length_ordered import LengthOrderedSampler
 

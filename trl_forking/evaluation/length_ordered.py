@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..decoding.sampling import SamplingSettings, TransformersSampler, derive_seed, find_eos_token_ids
+from ..decoding.sampling import TransformersSampler, derive_seed, find_eos_token_ids
+from ..decoding.settings import SamplingSettings
 
 
 FIRST_ROUND = 64

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..analysis.provenance import compute_hash
 from ..run.user_errors import UserError
 
 
@@ -322,6 +321,8 @@ def build_key(question: Any, solution: str | None) -> str:
     True
     ```
     """
+    from ..analysis.provenance import compute_hash  # which imports torch; the names of the sets need none
+
     return compute_hash([question.strip() if isinstance(question, str) else question, solution])
 
 

@@ -6,9 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerState
-
-from .identity import find_damaged_file, get_identity
+from .checkpoint_files import find_damaged_file, get_identity
 
 
 logger = logging.getLogger(__name__)
@@ -167,6 +165,8 @@ def find_damage(checkpoint: str) -> str | None:
 
 
 def _is_valid(saved: dict[str, Any]) -> bool:
+    from transformers import TrainerState
+
     is_known = saved.keys() <= {entry.name for entry in dataclasses.fields(TrainerState)}
     typed = (isinstance(saved[name], types) for name, types in _STATE.items() if name in saved)
     if not (is_known and all(typed) and {"global_step", "max_steps", "log_history"} <= saved.keys()):

@@ -15,7 +15,7 @@ from transformers.utils import is_triton_available
 from trl import GRPOConfig
 
 from ..forking_grpo_config import ForkingGRPOConfig
-from ..selection.tokens import NORMALIZER_EXTENT
+from ..selection.words import NORMALIZER_EXTENT
 from .model_parts import find_backbone, get_causal_model
 
 

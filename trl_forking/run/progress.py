@@ -8,7 +8,8 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object, send_to_device
 
 from ..settings.plain import make_plain
-from .identity import find_identity, get_identity
+from .checkpoint_files import get_identity
+from .identity import find_identity
 from .live_settings import CHANGEABLE, describe_changes
 from .trainer_protocol import ForkingTrainer
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accelerate.utils import gather_object
-
 from .checkpoints import find_any_checkpoint, find_last_complete
 from .user_errors import UserError
 
@@ -155,6 +153,8 @@ def check_other_run(args: "ForkingGRPOConfig") -> None:
     >>> check_other_run(ForkingGRPOConfig("no-such-run", use_cpu=True))
     ```
     """
+    from accelerate.utils import gather_object
+
     saves = args.should_save and args.save_strategy != "no"
     checkpoint = next(iter(gather_object([find_any_checkpoint(str(args.output_dir))] if saves else [])), None)
     if checkpoint is None:

@@ -13,7 +13,8 @@ from .metrics import compute_selection_metrics, find_clipped
 from .rules import Rule, TokenStats, ask_rule, compute_effective_sample_size, find_rule
 from .schedule import compute_share
 from .token_counts import TokenCounts
-from .tokens import NORMALIZER_EXTENT, compute_loss_weights
+from .tokens import compute_loss_weights
+from .words import NORMALIZER_EXTENT
 
 
 _METRIC = "forking/"

@@ -10,24 +10,8 @@ from fractions import Fraction
 import torch
 
 from .kth_largest import Reduce, keep_local, select_largest
+from .words import TOKEN_SELECTIONS
 
-
-TOKEN_SELECTIONS = ("high_entropy", "low_entropy", "random")
-SELECTION_SCOPES = ("batch", "micro_batch", "sequence")
-LOSS_NORMALIZERS = ("kept", "all")
-
-# Each of TRL's loss types divides by the tokens of the rollout batch, of one micro-batch or of one answer, or by no
-# number of tokens. `loss_normalizer="kept"` counts over the same extent.
-NORMALIZER_EXTENT = {
-    "dapo": "batch",
-    "cispo": "batch",
-    "vespo": "batch",
-    "bnpo": "micro_batch",
-    "grpo": "sequence",
-    "sapo": "sequence",
-    "dr_grpo": None,
-    "luspo": None,
-}
 
 # The shape of a batch changes the fp32 entropy of the same context by about 1e-6 nats. On a grid of 1.5e-5 nats, equal
 # contexts get equal entropies on every hardware layout. The rule for ties then decides between them.

@@ -2,12 +2,14 @@
 
 import dataclasses
 import difflib
+import importlib
 import math
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
 from .plain import find_field_types
+from .source import Unreadable, read_words
 
 
 class Range(NamedTuple):
@@ -138,6 +140,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "log_level_replica": ("warning", "debug", "detail", "info", "error", "critical", "passive"),
 }
 """Words of the fields that TRL and Transformers read only in training, or check without their name."""
+_TRACKERS = ("transformers.integrations.integration_utils", "INTEGRATION_TO_CALLBACK")
+_CACHES = ("transformers.generation.configuration_utils", "ALL_CACHE_IMPLEMENTATIONS")
 
 
 def check_numbers(settings: Any) -> None:
@@ -255,16 +259,21 @@ def check_choices(settings: Any) -> None:
 
 
 def _check_trackers(value: Any) -> None:
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
     for name in [value] if isinstance(value, str) else value:
-        check_choice("report_to", name, ["none", "all", *INTEGRATION_TO_CALLBACK])
+        if name not in ("none", "all"):
+            check_choice("report_to", name, ["none", "all", *_list_words(*_TRACKERS)])
 
 
 def _check_cache(value: Any) -> None:
-    from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
+    check_choice("cache_implementation", value, [*_list_words(*_CACHES), "paged"])
 
-    check_choice("cache_implementation", value, [*ALL_CACHE_IMPLEMENTATIONS, "paged"])
+
+def _list_words(module: str, name: str) -> list[str]:
+    """List the words of a constant of Transformers, whose import takes seconds."""
+    try:
+        return read_words(module, name)
+    except Unreadable:
+        return list(getattr(importlib.import_module(module), name))
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

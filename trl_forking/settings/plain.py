@@ -4,6 +4,7 @@ import dataclasses
 import math
 import operator
 import os
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -12,9 +13,6 @@ from functools import lru_cache
 from numbers import Number
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 
 def normalize(value: Any) -> Any:
@@ -33,6 +31,8 @@ def normalize(value: Any) -> Any:
 
     Example:
     ```python
+    >>> import numpy as np
+    >>> import torch
     >>> from fractions import Fraction
     >>> normalize({"betas": (np.float32(0.5), Fraction(1, 4)), "ids": np.arange(2), "dtype": torch.bfloat16})
     {'betas': (0.5, 0.25), 'ids': [0, 1], 'dtype': torch.bfloat16}
@@ -40,10 +40,10 @@ def normalize(value: Any) -> Any:
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, torch.Tensor):
+    if is_of_torch(value, "Tensor"):
         return value.item() if value.dim() == 0 else value
     if hasattr(type(value), "__array__"):
-        return _normalize_array(np.asarray(value))
+        return _normalize_array(value)
     if isinstance(value, Mapping):
         return _normalize_mapping(value)
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
@@ -51,7 +51,25 @@ def normalize(value: Any) -> Any:
     return _convert_number(value) if _is_number(value) else value
 
 
+def is_of_torch(value: Any, *kinds: str) -> bool:
+    """
+    Tell whether a value is of a type of torch. There is none before torch is imported, which takes seconds.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> is_of_torch(torch.ones(2), "dtype", "Tensor"), is_of_torch(1.0, "Tensor")
+    (True, False)
+    ```
+    """
+    torch = sys.modules.get("torch")
+    return torch is not None and any(isinstance(value, operator.attrgetter(kind)(torch)) for kind in kinds)
+
+
 def _normalize_array(value: Any) -> Any:
+    import numpy as np
+
+    value = np.asarray(value)
     if value.dtype == object:
         return normalize(value.tolist())
     if value.dtype.kind == "f" and value.dtype.itemsize > 8:  # `item` of a long double returns it again
@@ -99,6 +117,8 @@ def normalize_fields(instance: Any) -> None:
 
     Example:
     ```python
+    >>> import numpy as np
+    >>> import torch
     >>> @dataclasses.dataclass
     ... class Sizes:
     ...     num_generations: int | None = 8
@@ -120,7 +140,7 @@ def normalize_fields(instance: Any) -> None:
 
 def _fit(value: Any, types: frozenset[type]) -> Any:
     """Convert a plain value to the only type of its kind that a field takes."""
-    if isinstance(value, torch.Tensor) and list in types:
+    if is_of_torch(value, "Tensor") and list in types:
         return normalize(value.tolist())
     if isinstance(value, tuple) and list in types and tuple not in types:
         return list(value)
@@ -178,6 +198,8 @@ def make_plain(value: Any) -> Any:
 
     Example:
     ```python
+    >>> import numpy as np
+    >>> import torch
     >>> make_plain({"dtype": torch.bfloat16, "betas": (0.9, np.float64(0.5)), "path": Path("runs/a")})
     {'dtype': 'bfloat16', 'betas': [0.9, 0.5], 'path': 'runs/a'}
     ```
@@ -188,9 +210,9 @@ def make_plain(value: Any) -> Any:
     if type(value).__name__ == "AcceleratorConfig":
         own, default = value.to_dict(), type(value)().to_dict()
         return {name: make_plain(own[name]) for name in own if own[name] != default[name]} or None
-    if isinstance(value, torch.dtype):
+    if is_of_torch(value, "dtype"):
         return str(value).removeprefix("torch.")
-    if isinstance(value, torch.Tensor):
+    if is_of_torch(value, "Tensor"):
         return make_plain(value.tolist())
     if isinstance(value, dict):
         return {_name(key): make_plain(item) for key, item in value.items()}

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
-import torch
+from .plain import is_of_torch
 
 
 # Words that make any name the name of a secret, and names of several words that do.
@@ -197,7 +197,7 @@ def _is_secret_value(name: object, value: Any) -> bool:
         return any(_is_secret_value(name, item) for item in value.values())
     if isinstance(value, (list, tuple, set, frozenset)):
         return any(_is_secret_value(name, item) for item in value)
-    return not isinstance(value, (torch.Tensor, torch.dtype, type)) and not callable(value)
+    return not isinstance(value, type) and not is_of_torch(value, "Tensor", "dtype") and not callable(value)
 
 
 class _Remover:
@@ -268,7 +268,9 @@ class _Remover:
 
     def _clean_object(self, value: Any) -> Any:
         attributes = getattr(value, "__dict__", None)
-        opaque = isinstance(value, (type, Enum, torch.Tensor, torch.nn.Module, torch.device)) or callable(value)
+        opaque = (
+            isinstance(value, (type, Enum)) or is_of_torch(value, "Tensor", "nn.Module", "device") or callable(value)
+        )
         if not attributes or opaque or type(value).__module__ == "builtins":
             return value
         cleaned = self._clean_attributes(attributes)

@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 
 from ..forking_grpo_config import ForkingGRPOConfig
 from ..selection.token_selector import get_loss_mask
-from ..selection.tokens import NORMALIZER_EXTENT
+from ..selection.words import NORMALIZER_EXTENT
 from .dealing import SLACK, deal, spread
 from .exchange import exchange_rows
 from .fork_path_mixin import ForkPathMixin

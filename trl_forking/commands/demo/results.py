@@ -15,7 +15,8 @@ from ...evaluation.comparison import estimate_seed_difference
 from ...selection.rules import find_rule
 from ...writing.files import write_atomically
 from ...writing.numbers import format_count, format_percent
-from .preparation import RESULTS_FILE, DemoArguments, DemoRun
+from .arguments import RESULTS_FILE, DemoArguments
+from .preparation import DemoRun
 
 
 @dataclass(frozen=True)

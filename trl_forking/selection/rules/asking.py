@@ -2,6 +2,7 @@
 
 import torch
 
+from .facts import explain_sequence_level
 from .rule import Rule
 from .token_plan import Choice, TokenPlan, carry_out, find_fault
 from .token_stats import TokenStats
@@ -62,19 +63,3 @@ def ask_rule(
             "trained."
         )
     return choice
-
-
-def explain_sequence_level(subject: str) -> str:
-    """
-    Explain why a rule that weights tokens cannot have one importance ratio for each answer.
-
-    Example:
-    ```python
-    >>> explain_sequence_level("it")
-    "it weights or clips single tokens, and with importance_sampling_level='sequence' all tokens of an answer have ...
-    ```
-    """
-    return (
-        f"{subject} weights or clips single tokens, and with importance_sampling_level='sequence' all tokens of an answer have "
-        "one ratio: set importance_sampling_level to 'token'"
-    )

@@ -7,146 +7,27 @@ from typing import Any
 from .adaptive import entropy_clip, entropy_weights
 from .advantage import advantage_entropy, gradient_norm
 from .entropy import high_entropy, low_entropy, random
+from .facts import FACTS, check_rule_name
 from .filters import covariance, rare_token_veto, surprisal_band
-from .papers import ARCHER, BEYOND_80_20, CLIP_COV, D3S, GMTS, HAPO, NAT, RSI, STAPO
 from .rule import Rule, RuleFunction
 from .unbiased import random_prefix, random_prefix_forks, random_unbiased
 
 
-_LOG_PROB = "log-probabilities"
-_SQUARES = "log-probabilities and sums of squared probabilities"
-
-RULES: dict[str, Rule] = {
-    rule.name: rule
-    for rule in (
-        Rule(
-            "high_entropy",
-            high_entropy,
-            uses_share=True,
-            selects="the top share by entropy: forks",
-            equation=r"H_t \ge \tau_\rho",
-            paper=BEYOND_80_20,
-        ),
-        Rule(
-            "low_entropy",
-            low_entropy,
-            uses_share=True,
-            selects="all tokens but the forks (a control)",
-            equation=r"H_t < \tau_\rho",
-            paper=BEYOND_80_20,
-        ),
-        Rule(
-            "random",
-            random,
-            uses_share=True,
-            selects="a random share, not weighted (a control)",
-            equation=r"t \in S,\ |S| = \lceil \rho N \rceil",
-        ),
-        Rule(
-            "random_unbiased",
-            random_unbiased,
-            uses_share=True,
-            weighs=True,
-            selects="a random share, weighted to be unbiased",
-            equation=r"t \in S,\ w_t = N / \lceil \rho N \rceil",
-            paper=NAT,
-        ),
-        Rule(
-            "random_prefix",
-            random_prefix,
-            uses_share=True,
-            weighs=True,
-            selects="each answer up to a random cut, weighted to be unbiased",
-            equation=r"t \le L,\ w_t = 1 / P(L \ge t),\ L = \lceil n\, U^{(1 - \rho) / \rho} \rceil",
-            paper=NAT,
-            cost="less: nothing behind a cut is computed",
-        ),
-        Rule(
-            "random_prefix_forks",
-            random_prefix_forks,
-            weighs=True,
-            selects="the forks up to a random cut, weighted to be unbiased for the forks",
-            equation=r"H_t \ge \tau_\rho,\ t \le L,\ w_t = 1 / P(L \ge t)",
-            paper=NAT,
-            cost="less: nothing behind a cut is computed",
-        ),
-        Rule(
-            "gradient_norm",
-            gradient_norm,
-            gradient_norm.needs,  # type: ignore[attr-defined]
-            uses_share=True,
-            selects="the top share by the gradient's norm at the logits",
-            equation=r"|A| \sqrt{1 - 2 p(y_t) + \sum_v p_v^2}",
-            paper=GMTS,
-            cost=_SQUARES,
-        ),
-        Rule(
-            "advantage_entropy",
-            advantage_entropy,
-            uses_share=True,
-            selects="the top share by entropy times size of the advantage",
-            equation=r"|A|\, H_t",
-            paper=D3S,
-        ),
-        Rule(
-            "covariance",
-            covariance,
-            covariance.needs,  # type: ignore[attr-defined]
-            selects="all but a few tokens that would lower the entropy most",
-            equation=r"1 < (A_t - \bar{A})(\log p(y_t) - \overline{\log p}) < 5 \text{ (dropped)}",
-            paper=CLIP_COV,
-            cost=_LOG_PROB,
-        ),
-        Rule(
-            "surprisal_band",
-            surprisal_band,
-            surprisal_band.needs,  # type: ignore[attr-defined]
-            selects="tokens neither expected nor extremely surprising",
-            equation=r"0.1 \le -\log p(y_t) / H_t \le 3",
-            paper=RSI,
-            cost=_LOG_PROB,
-        ),
-        Rule(
-            "rare_token_veto",
-            rare_token_veto,
-            rare_token_veto.needs,  # type: ignore[attr-defined]
-            selects="all but rare tokens at certain places of right answers",
-            equation=r"A > 0,\ p(y_t) < 0.01,\ H_t < \tau_h \text{ (dropped)}",
-            paper=STAPO,
-            cost=_LOG_PROB,
-        ),
-        Rule(
-            "entropy_weights",
-            entropy_weights,
-            weighs=True,
-            selects="all tokens, certain ones weighted less; clip ranges by entropy",
-            equation=r"w_t = 1 + \min(h_t, 0)",
-            paper=HAPO,
-        ),
-        Rule(
-            "entropy_clip",
-            entropy_clip,
-            weighs=True,
-            selects="all tokens; the top share of each answer has a wide clip range",
-            equation=r"\varepsilon_t = 0.5 \text{ if } H_t \ge \tau_\rho \text{ else } 0.2",
-            paper=ARCHER,
-        ),
-    )
-}
-"""The built-in rules by name."""
-
-
-def is_import_path(name: object) -> bool:
-    """
-    Tell whether a name is meant as the import path of a rule: `module.function` or `module:function`.
-
-    Example:
-    ```python
-    >>> is_import_path("my_rules.keep_verbs"), is_import_path("high_entropy")
-    (True, False)
-    ```
-    """
-    return isinstance(name, str) and ("." in name or ":" in name)
+_FUNCTIONS: tuple[RuleFunction, ...] = (
+    high_entropy,
+    low_entropy,
+    random,
+    random_unbiased,
+    random_prefix,
+    random_prefix_forks,
+    gradient_norm,
+    advantage_entropy,
+    covariance,
+    surprisal_band,
+    rare_token_veto,
+    entropy_weights,
+    entropy_clip,
+)
 
 
 def name_function(function: RuleFunction) -> str:
@@ -162,6 +43,15 @@ def name_function(function: RuleFunction) -> str:
     kind = type(function)
     name = getattr(function, "__qualname__", kind.__qualname__)
     return f"{getattr(function, '__module__', kind.__module__)}.{name}"
+
+
+def _add_facts(function: RuleFunction) -> Rule:
+    name = name_function(function).rpartition(".")[2]
+    return Rule(name, function, tuple(getattr(function, "needs", ())), *FACTS[name])
+
+
+RULES: dict[str, Rule] = {rule.name: rule for rule in map(_add_facts, _FUNCTIONS)}
+"""The built-in rules by name."""
 
 
 def find_rule(rule: str | RuleFunction) -> Rule:
@@ -192,11 +82,8 @@ def find_rule(rule: str | RuleFunction) -> Rule:
         return _wrap(rule)
     if rule in RULES:
         return RULES[rule]
-    if is_import_path(rule):
-        return _wrap(_import(rule))
-    close = difflib.get_close_matches(rule, RULES, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}?" if close else f"set one of {', '.join(RULES)}, or an import path."
-    raise ValueError(f"{rule!r} is not a rule: {hint}")
+    check_rule_name(rule)
+    return _wrap(_import(rule))
 
 
 def _wrap(function: Any) -> Rule:

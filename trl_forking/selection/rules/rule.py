@@ -3,56 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .papers import Paper
 from .token_plan import TokenPlan
 from .token_stats import COSTLY_STATISTICS, TokenStats
 
 
 RuleFunction = Callable[[TokenStats], TokenPlan]
 """A rule: it sees the statistics of the tokens and decides what is trained."""
-
-
-class Paper(NamedTuple):
-    """
-    Where a rule comes from.
-
-    Attributes:
-        key (`str`): key of the BibTeX entry.
-        title (`str`): title.
-        authors (`str`): authors as BibTeX writes them; empty if they are not known.
-        year (`int`): year.
-        arxiv (`str`): number of the paper on arXiv; empty if it is not there.
-        url (`str`): address; empty if it is that of arXiv.
-
-    Example:
-    ```python
-    >>> print(Paper("doe2026tokens", "Tokens", "Jane Doe", 2026, "2601.00001").format_bibtex())
-    @misc{doe2026tokens,
-        title  = {{Tokens}},
-        author = {Jane Doe},
-        year   = 2026,
-        eprint = {arXiv:2601.00001},
-    }
-    ```
-    """
-
-    key: str
-    title: str
-    authors: str
-    year: int
-    arxiv: str = ""
-    url: str = ""
-
-    @property
-    def link(self) -> str:
-        """Address of the paper."""
-        return self.url or f"https://huggingface.co/papers/{self.arxiv}"
-
-    def format_bibtex(self) -> str:
-        """Return the entry for a bibliography."""
-        entries = {"title": f"{{{{{self.title}}}}}", "author": f"{{{self.authors}}}", "year": str(self.year)}
-        entries["eprint" if self.arxiv else "url"] = f"{{arXiv:{self.arxiv}}}" if self.arxiv else f"{{{self.url}}}"
-        lines = [f"    {name:6s} = {value}," for name, value in entries.items() if value != "{}"]
-        return "\n".join([f"@misc{{{self.key},", *lines, "}"])
 
 
 class Rule(NamedTuple):
