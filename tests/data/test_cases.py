@@ -6,7 +6,7 @@ import pytest
 
 from trl_forking.analysis import read_records
 from trl_forking.commands.analyze import AnalyzeArguments
-from trl_forking.commands.answers import read_prompts
+from trl_forking.commands.answer_arguments import read_prompts
 from trl_forking.commands.main import main
 from trl_forking.commands.train_math import build_trainer, read_run
 from trl_forking.data.problems import load_problems
