@@ -8,6 +8,7 @@
 #   benchmarks/gpu/run.sh OUT seeds             runs of the grid side by side on the cores that are left, for 8 minutes
 #   benchmarks/gpu/run.sh --tiny OUT            small enough for a CPU: a trial of the script
 #
+# UPDATE_SECONDS, REPEATS, STEPS and SEED_SECONDS in the environment make a part shorter; SEED_ARMS names arms of the grid.
 # Each part writes OUT/<part>.json as it goes. A part that fails, or takes too long, stops no other.
 set -u
 cd "$(dirname "$0")/../.." || exit
