@@ -1,4 +1,5 @@
 import gc
+import json
 import logging
 import os
 import shutil
@@ -89,6 +90,18 @@ def tiny_model_folder(tmp_path_factory):
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def write_rows(tmp_path):
+    """Write rows, or lines as they are, to a file of JSON lines, and return its path."""
+
+    def write(*rows):
+        path = tmp_path / "problems.jsonl"
+        path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+        return str(path)
+
+    return write
 
 
 def pytest_collection_modifyitems(items):

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from arms import ARMS
+from new_record import describe_machine
 from records import RESULTS, write
-from run_arm import describe_machine
 from training import build_trainer
 from transformers import TrainerCallback
 

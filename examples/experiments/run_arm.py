@@ -5,17 +5,14 @@ Train one arm with one seed, evaluate it, and write its record.
 """
 
 import argparse
-import os
-import platform
-import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from arms import ARMS
 from measuring import evaluate, follow_forks
+from new_record import build_record, build_record_before
 from records import BEFORE, RESULTS, locate, write
 from training import NUM_STEPS, train
 
@@ -23,38 +20,15 @@ from trl_forking.commands.quiet import quiet_libraries
 from trl_forking.countdown import NUM_PROBLEMS, load_countdown_model
 
 
-def describe_machine() -> dict[str, Any]:
-    """Describe the code and the machine that a record comes from."""
-    folder = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True).stdout.strip()
-    packages = ("torch", "transformers", "trl", "accelerate")
-    return {
-        "commit": commit or None,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "processor": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{platform.machine()}, 1 thread of {os.cpu_count()}",
-    }
-
-
 def run(arm: str, seed: int, num_steps: int, num_problems: int) -> dict[str, Any]:
     """Train an arm with a seed, and return its record."""
     start = time.perf_counter()
-    settings = ARMS[arm].settings
-    trainer, weights, log = train(settings, seed, num_steps)
+    trainer, weights, log = train(ARMS[arm].settings, seed, num_steps)
     trained = time.perf_counter()
     figures, answers = evaluate(trainer.model, num_problems)
-    return {
-        "arm": arm,
-        "seed": seed,
-        "num_steps": num_steps,
-        "settings": settings,
-        **describe_machine(),
-        "seconds": {"training": trained - start, "evaluation": time.perf_counter() - trained},
-        **figures,
-        "forks": follow_forks(answers, weights),
-        "log": log,
-    }
+    seconds = {"training": trained - start, "evaluation": time.perf_counter() - trained}
+    figures["forks"] = follow_forks(answers, weights)
+    return build_record(arm, seed, num_steps, seconds, figures, log)
 
 
 def main() -> None:
@@ -71,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.arm == "before":
         figures, _ = evaluate(load_countdown_model(), arguments.num_problems)
-        write(arguments.results / BEFORE, {"arm": "before", **describe_machine(), **figures})
+        write(arguments.results / BEFORE, build_record_before(figures))
         return
     record = run(arguments.arm, arguments.seed, arguments.num_steps, arguments.num_problems)
     write(locate(arguments.results, arguments.arm, arguments.seed), record)

@@ -35,12 +35,12 @@ from four_numbers import (
     write_search,
 )
 from measuring import score_answers
+from new_record import build_record, build_record_before
 from records import BEFORE, RESULTS, locate, write
-from run_arm import describe_machine
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from training import COMMON_SETTINGS, LOGGED, ForkRecall
+from training import COMMON_SETTINGS, ForkRecall, read_log
 from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen3Config, Qwen3ForCausalLM
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
@@ -199,15 +199,9 @@ def run(arm: str, seed: int, size: Size, start: Path, tokenizer: PreTrainedToken
         trainer = build_trainer(ARMS[arm].settings, seed, size, start, tokenizer, folder)
         trainer.add_callback(agreement)
         trainer.train()
-    entries = [entry for entry in trainer.state.log_history if "reward" in entry]
-    log = {name: [entry.get(key) for entry in entries] for name, key in LOGGED.items()}
-    return {
-        **{"arm": arm, "seed": seed, "num_steps": size.num_steps, "settings": ARMS[arm].settings},
-        **describe_machine(),
-        "seconds": {"training": time.perf_counter() - began},
-        **evaluate(trainer.model, tokenizer, size.num_problems),
-        "log": log | {"precision": agreement.precision, "recall": agreement.recall},
-    }
+    seconds = {"training": time.perf_counter() - began}
+    figures = evaluate(trainer.model, tokenizer, size.num_problems)
+    return build_record(arm, seed, size.num_steps, seconds, figures, read_log(trainer) | agreement.list_shares())
 
 
 def main() -> None:
@@ -228,8 +222,7 @@ def main() -> None:
         warm_start(size, tokenizer, start)
     if arguments.arm == "before":
         model = Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32).to(DEVICE)
-        record = {"arm": "before", **describe_machine(), **evaluate(model, tokenizer, size.num_problems)}
-        write(arguments.results / BEFORE, record)
+        write(arguments.results / BEFORE, build_record_before(evaluate(model, tokenizer, size.num_problems)))
         return
     record = run(arguments.arm, arguments.seed, size, start, tokenizer)
     write(locate(arguments.results, arguments.arm, arguments.seed), record)

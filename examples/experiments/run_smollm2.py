@@ -20,9 +20,9 @@ from arms import ARMS
 from chain_sums import draw_chain_sums, verify_chain_sum
 from datasets import Dataset
 from measuring import score_answers
-from records import RESULTS, locate, write
-from run_arm import describe_machine
-from training import LOGGED
+from new_record import build_record, build_record_before
+from records import BEFORE, RESULTS, locate, write
+from training import read_log
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from trl_forking.analysis import load_model
@@ -150,26 +150,17 @@ def main() -> None:
         warm_start(start)
     if arguments.arm == "before":
         figures = evaluate(*load_model(str(start), device="cpu"), arguments.num_problems)
-        write(arguments.results / "before.json", {"arm": "before", **describe_machine(), **figures})
+        write(arguments.results / BEFORE, build_record_before(figures))
         return
     folder = arguments.runs / f"{arguments.arm}-seed-{arguments.seed}"
-    settings, began = ARMS[arguments.arm].settings, time.perf_counter()
-    trainer = build_trainer(settings, arguments.seed, arguments.num_steps, start, folder)
+    began = time.perf_counter()
+    trainer = build_trainer(ARMS[arguments.arm].settings, arguments.seed, arguments.num_steps, start, folder)
     checkpoint = find_last_complete(str(folder)) if folder.exists() else None
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(folder / "model"))
     figures = evaluate(trainer.model, trainer.processing_class, arguments.num_problems)
-    entries = [entry for entry in trainer.state.log_history if "reward" in entry]
-    record = {
-        "arm": arguments.arm,
-        "seed": arguments.seed,
-        "num_steps": arguments.num_steps,
-        "settings": settings,
-        **describe_machine(),
-        "seconds": {"this process": time.perf_counter() - began},
-        **figures,
-        "log": {name: [entry.get(key) for entry in entries] for name, key in LOGGED.items()},
-    }
+    seconds = {"this process": time.perf_counter() - began}
+    record = build_record(arguments.arm, arguments.seed, arguments.num_steps, seconds, figures, read_log(trainer))
     write(locate(arguments.results, arguments.arm, arguments.seed), record)
 
 

@@ -88,6 +88,10 @@ class ForkRecall(RolloutCallback):
         self.precision.append(num_both / int(kept.sum()) if kept.any() else None)
         self.recall.append(num_both / int(forks.sum()) if forks.any() else None)
 
+    def list_shares(self) -> dict[str, list[float | None]]:
+        """Return the columns of the log: what share of the kept tokens are forks, and what share of the forks is kept."""
+        return {"precision": self.precision, "recall": self.recall}
+
 
 class Snapshots(TrainerCallback):
     """Keeps copies of the weights, by step."""
@@ -136,6 +140,12 @@ def build_trainer(
     return trainer
 
 
+def read_log(trainer: ForkingGRPOTrainer) -> dict[str, list[float | None]]:
+    """Return a list with a number for each step of a run, for each value of [`LOGGED`]."""
+    entries = [entry for entry in trainer.state.log_history if "reward" in entry]
+    return {name: [entry.get(key) for entry in entries] for name, key in LOGGED.items()}
+
+
 def train(
     settings: dict[str, Any], seed: int, num_steps: int
 ) -> tuple[ForkingGRPOTrainer, dict[int, dict[str, torch.Tensor]], dict[str, list[float | None]]]:
@@ -159,6 +169,4 @@ def train(
         trainer.add_callback(agreement)
         trainer.add_callback(snapshots)
         trainer.train()
-    entries = [entry for entry in trainer.state.log_history if "reward" in entry]
-    log = {name: [entry.get(key) for entry in entries] for name, key in LOGGED.items()}
-    return trainer, snapshots.weights, log | {"precision": agreement.precision, "recall": agreement.recall}
+    return trainer, snapshots.weights, read_log(trainer) | agreement.list_shares()

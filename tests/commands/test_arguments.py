@@ -305,11 +305,12 @@ def test_a_percent_sign_in_any_help_text_is_shown(flag, capsys):
 
 
 def test_help_shows_the_groups_and_help_all_every_flag(capsys):
-    groups = {"Tokens": ["share", "escaped"]}
+    groups = {"Tokens": ["escaped", "share"]}
     parser = ForkingParser(Percents, prog="tool", groups=groups, notes=["A note."], description="What it does.")
     short, everything = (print_help(parser, flag, capsys) for flag in ("-h", "--help_all"))
-    assert short.startswith("usage: tool [flags] What it does. Tokens --share Keeps 20 % of the tokens")
+    assert short.startswith("usage: tool [flags] What it does. Tokens --escaped Already written")
     assert "A note." in short and "Already written for argparse: 50 % of" in short
+    assert "Keeps 20 % of the tokens" in short and everything.index("--escaped") < everything.index("--share")
     assert "--other" not in short and "--other" in everything and "What it does." in everything
 
 

@@ -21,8 +21,8 @@ def test_the_table_has_a_line_for_every_rule(capsys):
     assert head.split() == ["name", "selects", "paper", "cost"]
     assert [line.split()[0] for line in lines] == list(RULES)
     for line, rule in zip(lines, RULES.values(), strict=True):
-        assert rule.selects in line and rule.cost in line and len(line) < 180
-        assert rule.paper is None or rule.paper.link.rpartition("/")[2] in line
+        assert rule.facts.selects in line and rule.facts.cost in line and len(line) < 180
+        assert rule.facts.paper is None or rule.facts.paper.link.rpartition("/")[2] in line
 
 
 def test_json_has_the_same_facts(capsys):

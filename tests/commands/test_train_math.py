@@ -1,6 +1,5 @@
 """Training on math problems: checks, loading, and runs of the module and of the example that is made from its parts."""
 
-import json
 import re
 import runpy
 import shutil
@@ -34,16 +33,6 @@ each_script = pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def train(request):
     """The `main` of the module, and of the example that readers copy: both have to do the same."""
     return train_math.main if request.param == "module" else runpy.run_path(str(EXAMPLES / "train_math.py"))["main"]
-
-
-@pytest.fixture
-def write_rows(tmp_path):
-    def write(*rows):
-        path = tmp_path / "problems.jsonl"
-        path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
-        return str(path)
-
-    return write
 
 
 SCRIPT_FIELDS = ("dataset_name", "gguf_file", "soft_overlong_cache", "max_prompt_length")

@@ -19,16 +19,6 @@ from trl_forking.run.user_errors import UserError
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture
-def write_rows(tmp_path):
-    def write(*rows):
-        path = tmp_path / "problems.jsonl"
-        path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
-        return str(path)
-
-    return write
-
-
 def write_as(path):
     """A file with the questions "1 + 1?" and "2 + 2?", and a third row without an answer."""
     rows = [

@@ -15,6 +15,18 @@ from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 VOCABULARY_SIZE = 32
 PAD, EOS = 0, 1
 NUM_PROMPTS, NUM_GENERATIONS = 16, 4
+PLAIN_SGD = {
+    "lr_scheduler_type": "constant",
+    "optim": "sgd",  # Adam's first steps are the gradient's sign: rounding would be learned at full size
+    "max_grad_norm": 0.0,
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": "none",
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+}
 LOSS_TYPES = ("dapo", "grpo", "bnpo", "dr_grpo", "cispo", "sapo", "vespo", "luspo")
 
 
@@ -87,24 +99,14 @@ def build_trainer(
     **config: Any,
 ) -> Any:
     """A trainer whose one step covers the 64 fixed answers; with plain SGD its weight change is the gradient."""
-    settings = {
+    settings = PLAIN_SGD | {
         "per_device_train_batch_size": 8,
         "gradient_accumulation_steps": 8,
         "num_generations": NUM_GENERATIONS,
         "max_completion_length": 12,
         "max_steps": 1,
         "learning_rate": 1.0,
-        "lr_scheduler_type": "constant",
-        "optim": "sgd",
-        "max_grad_norm": 0.0,
         "shuffle_dataset": False,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
     }
     return trainer_class(
         model=build_model() if model is None else model,

@@ -39,7 +39,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from trl import GRPOConfig, GRPOTrainer
 
-from helpers.tiny import GradientSpy, build_model
+from helpers.tiny import PLAIN_SGD, GradientSpy, build_model
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 
 
@@ -330,25 +330,15 @@ def build_chat_trainer(
     **config: Any,
 ) -> Any:
     """A trainer whose one step covers four answers to each of four prompts, in four micro-batches."""
-    settings = {
+    settings = PLAIN_SGD | {
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 4,
         "num_generations": NUM_GENERATIONS,
         "max_completion_length": MAX_COMPLETION_LENGTH,
         "max_steps": 1,
         "learning_rate": 1.0,
-        "lr_scheduler_type": "constant",
-        "optim": "sgd",
-        "max_grad_norm": 0.0,
         "epsilon_high": 0.28,
         "shuffle_dataset": False,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
     }
     config_class = ForkingGRPOConfig if issubclass(trainer_class, ForkingGRPOTrainer) else GRPOConfig
     trainer = trainer_class(

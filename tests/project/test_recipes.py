@@ -4,14 +4,10 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from accelerate.commands.config.config_args import load_config_from_file
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from safetensors.torch import load_file
 from trl import ModelConfig
 
@@ -306,73 +302,6 @@ def test_the_page_names_every_recipe_and_its_figures():
             assert figure in row, (name, figure)
 
 
-# Configs of accelerate
-
-CONFIGS = {path.stem: path for path in sorted((EXAMPLES / "accelerate_configs").glob("*.yaml"))}
-
-
-def launch(name, *flags):
-    """Let accelerate read a config as `accelerate launch` does, and return what it makes of it."""
-    return _validate_launch_command(
-        launch_command_parser().parse_args(["--config_file", str(CONFIGS[name]), *flags, "train.py"])
-    )[0]
-
-
-def test_there_is_a_config_for_everything_promised():
-    assert set(CONFIGS) == {"ddp", "zero2", "zero3", "fsdp2", "multi_node"}
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_accelerate_reads_every_config_and_knows_all_its_keys(name):
-    config = load_config_from_file(str(CONFIGS[name]))
-    assert config.mixed_precision == "bf16"
-    known = {action.dest for action in launch_command_parser()._actions}
-    for key in [*config.deepspeed_config, *config.fsdp_config]:  # accelerate itself takes any key in these
-        assert key in known, key
-
-
-def test_a_key_that_accelerate_does_not_know_is_refused(tmp_path):
-    """The comparison above can fail."""
-    path = tmp_path / "ddp.yaml"
-    path.write_text(CONFIGS["ddp"].read_text() + "num_gpus: 8\n")
-    with pytest.raises(ValueError, match="unknown keys"):
-        load_config_from_file(str(path))
-
-
-@pytest.mark.parametrize(("name", "stage"), [("zero2", "2"), ("zero3", "3"), ("multi_node", "3")])
-def test_zero_configs_start_deepspeed_at_their_stage(name, stage):
-    args = launch(name, *(["--main_process_ip", "node0", "--machine_rank", "1"] if name == "multi_node" else []))
-    assert args.use_deepspeed and not args.use_fsdp and not args.multi_gpu
-    args.deepspeed_fields_from_accelerate_config = ""
-    environment = prepare_deepspeed_cmd_env(args)[1]
-    assert environment["ACCELERATE_USE_DEEPSPEED"] == "true"
-    assert environment["ACCELERATE_DEEPSPEED_ZERO_STAGE"] == stage
-    assert environment["ACCELERATE_DEEPSPEED_ZERO3_INIT"] == str(stage == "3").lower()
-    assert environment["ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE"] == "none"
-    if name == "multi_node":
-        machines = (args.nnodes, args.nproc_per_node, args.node_rank, args.rdzv_endpoint)
-        assert machines == ("4", "8", 1, "node0:29500")
-    else:
-        assert args.nproc_per_node == "8"
-
-
-def test_fsdp2_config_starts_version_2_and_reshards():
-    args = launch("fsdp2")
-    assert args.use_fsdp and not args.use_deepspeed
-    environment = prepare_multi_gpu_env(args)
-    assert environment["FSDP_VERSION"] == "2"
-    assert environment["FSDP_RESHARD_AFTER_FORWARD"] == "true"
-    assert environment["FSDP_ACTIVATION_CHECKPOINTING"] == "false"
-    assert environment["FSDP_OFFLOAD_PARAMS"] == "false"
-
-
-def test_ddp_config_starts_no_sharding():
-    args = launch("ddp", "--num_processes", "4")
-    assert args.multi_gpu and not args.use_fsdp and not args.use_deepspeed
-    prepare_multi_gpu_env(args)
-    assert args.nproc_per_node == "4"
-
-
 # Runs
 
 
@@ -385,91 +314,3 @@ def test_the_cpu_recipe_trains(tmp_path):
     before, after = load_file(ASSETS / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert any(not torch.equal(before[name].float(), after[name]) for name in after if name in before)
     assert (tmp_path / "checkpoint-2").is_dir()
-
-
-# Slurm
-
-SBATCH = EXAMPLES / "slurm" / "train_with_vllm_server.sbatch"
-
-
-def run_sbatch(tmp_path, *arguments, nodes="a b c", settings=None, **environment):
-    """Run the script with stand-ins for what a cluster has; each writes down how it was called.
-
-    `settings` stand in for what a dry run prints.
-    """
-    folder, log = tmp_path / "bin", tmp_path / "log"
-    folder.mkdir(exist_ok=True)
-    stand_ins = {
-        "scontrol": f'printf "%s\\n" {nodes}',
-        "srun": 'while [[ $1 == --* ]]; do shift; done; export SLURM_PROCID=1; exec "$@"',
-        "trl": f'printf "trl %s\\n" "$*" >> {log}; exec sleep 60',
-        "accelerate": f'printf "accelerate %s\\n" "$*" >> {log}; sleep 1',
-        "python": f'exec {sys.executable} "$@"' if settings is None else f"printf '{settings}'",
-    }
-    for name, body in stand_ins.items():
-        (folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
-        (folder / name).chmod(0o755)
-    environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(tmp_path), "SLURM_JOB_NODELIST": "x"} | environment
-    environment |= {"PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
-    command = ["bash", str(SBATCH), *map(str, arguments)]
-    done = subprocess.run(command, cwd=EXAMPLES.parent, env=environment, capture_output=True, text=True, timeout=120)
-    return done, sorted(log.read_text().splitlines()) if log.exists() else []
-
-
-def parse_flags(command):
-    return dict(re.findall(r"--(\w+) ([^-\s]\S*)", command))
-
-
-@pytest.mark.slow
-def test_slurm_script_starts_trainers_and_a_server_with_flags_that_exist(tmp_path):
-    from trl.scripts.vllm_serve import ScriptArguments as ServerArguments
-
-    (tmp_path / "out" / "checkpoint-80").mkdir(parents=True)
-    (tmp_path / "out" / "checkpoint-80" / "trainer_state.json").touch()
-    recipe = RECIPES["paper_qwen3_8b"]
-    done, calls = run_sbatch(tmp_path, recipe, "--output_dir", tmp_path / "out", GPUS_PER_NODE="4")
-    assert done.returncode == 0, done.stderr
-    trainer, server = calls
-    expected = {"model": "Qwen/Qwen3-8B-Base", "tensor_parallel_size": "4", "max_model_len": "22528"}
-    assert expected.items() <= parse_flags(server).items()
-    assert parse_flags(server).keys() <= ServerArguments.__dataclass_fields__.keys()
-    launcher, _, flags = trainer.removeprefix("accelerate launch ").partition(" examples/train_math.py ")
-    args = launch_command_parser().parse_args([*launcher.split(), "train.py"])
-    assert (args.num_machines, args.num_processes, args.machine_rank) == (2, 8, 1)
-    assert (args.main_process_ip, args.main_process_port) == ("a", 29500)
-    assert Path(EXAMPLES.parent / args.config_file).is_file()
-    parser = make_parser(plan_config(32))
-    script_args, training_args, _ = parser.parse_args_and_config(flags.split())
-    assert (training_args.vllm_mode, training_args.vllm_server_host) == ("server", "c")
-    assert training_args.output_dir == str(tmp_path / "out")
-    assert training_args.resume_from_checkpoint == "true"
-
-
-def test_slurm_script_begins_anew_without_a_checkpoint(tmp_path):
-    (tmp_path / "out").mkdir()
-    settings = f"model_name_or_path: m\\noutput_dir: {tmp_path}/out\\n"
-    done, (trainer, server) = run_sbatch(tmp_path, "recipe.yaml", settings=settings)
-    assert done.returncode == 0, done.stderr
-    assert "--resume_from_checkpoint" not in trainer
-    assert "--model m --tensor_parallel_size 8 --gpu_memory_utilization 0.9" in server
-
-
-@pytest.mark.slow
-def test_slurm_script_ends_on_a_mistake_before_it_starts_anything(tmp_path):
-    for arguments, nodes, message in [
-        ([], "a b", "error: name a recipe"),
-        ([RECIPES["paper_qwen3_8b"]], "a", "ask for two nodes or more"),
-        ([RECIPES["paper_qwen3_8b"], "--lerning_rate", "1"], "a b", "did you mean --learning_rate?"),
-    ]:
-        done, calls = run_sbatch(tmp_path, *arguments, nodes=nodes)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert not calls
-
-
-def test_slurm_script_is_sound():
-    assert subprocess.run(["bash", "-n", SBATCH]).returncode == 0
-    text = SBATCH.read_text()
-    assert re.search(r"^#SBATCH --nodes=5 ", text, flags=re.MULTILINE), "4 nodes of 8 GPUs train the 8B recipe"
-    for recipe in re.findall(r"examples/recipes/\S+\.yaml", text):
-        assert (EXAMPLES.parent / recipe).is_file()

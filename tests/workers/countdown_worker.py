@@ -3,16 +3,13 @@
 Run: torchrun --nproc_per_node 2 tests/workers/countdown_worker.py OUTPUT_FILE '[{"lora": true, "fixed": true}, ...]' zero3
 """
 
-import json
-import os
 import random
-import sys
 import tempfile
 
 import torch
 from peft import LoraConfig
 
-from helpers.processes import leave_together
+from helpers.tiny import PLAIN_SGD
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from trl_forking.analysis.callback import ForkReportCallback
 from trl_forking.countdown import (
@@ -23,7 +20,7 @@ from trl_forking.countdown import (
     make_countdown_dataset,
 )
 from trl_forking.countdown.warm_start import draw_search
-from workers.sharded_worker import build_settings, pretend_fsdp2, read_weights, set_deepspeed_environment
+from workers.sharded_worker import build_settings, describe_strategy, read_weights, run_all
 
 
 NUM_PROMPTS, NUM_GENERATIONS, MAX_STEPS = 4, 4, 5
@@ -46,7 +43,8 @@ def build_trainer(strategy: str, settings: dict, num_processes: int) -> ForkingG
     per_device = NUM_PROMPTS * NUM_GENERATIONS // num_processes // 2
     args = ForkingGRPOConfig(
         settings.get("folder") or tempfile.mkdtemp(),
-        **{
+        **PLAIN_SGD
+        | {
             "dynamic_sampling": True,
             "per_device_train_batch_size": per_device,
             "gradient_accumulation_steps": 2,
@@ -54,16 +52,6 @@ def build_trainer(strategy: str, settings: dict, num_processes: int) -> ForkingG
             "max_completion_length": MAX_COMPLETION_LENGTH,
             "max_steps": MAX_STEPS,
             "learning_rate": 0.05,
-            "lr_scheduler_type": "constant",
-            "optim": "sgd",  # Adam's first steps are the gradient's sign: rounding would be learnt at full size
-            "max_grad_norm": 0.0,
-            "use_cpu": True,
-            "bf16": False,
-            "gradient_checkpointing": False,
-            "report_to": "none",
-            "save_strategy": "no",
-            "logging_steps": 1,
-            "disable_tqdm": True,
         }
         | build_settings(strategy)
         | config,
@@ -106,24 +94,9 @@ def run(strategy: str, settings: dict, num_processes: int = 2) -> dict:
         "overlaps": [entry.get("forking/overlap_with_base") for entry in logs],
         "prompts_consumed": logs[-1].get("forking/prompts_consumed"),
         "zero_variance_trained": zero_variance_trained,
-        "distributed_type": trainer.accelerator.distributed_type.value,
-        "num_processes": trainer.accelerator.num_processes,
-        "zero_stage": getattr(trainer.accelerator.state.deepspeed_plugin, "zero_stage", None),
-        "sharded": any(hasattr(parameter, "full_tensor") for parameter in trainer.model.parameters()),
+        **describe_strategy(trainer),
     }
 
 
-def main() -> None:
-    output_file, all_settings, strategy = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
-    if strategy.startswith("zero"):
-        set_deepspeed_environment(strategy)
-    if strategy == "fsdp2":
-        pretend_fsdp2()
-    records = [run(strategy, settings) for settings in all_settings]
-    if int(os.environ.get("RANK", 0)) == 0:
-        torch.save(records, output_file)
-    leave_together()
-
-
 if __name__ == "__main__":
-    main()
+    run_all(run)

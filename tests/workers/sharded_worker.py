@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from accelerate import DistributedType, PartialState
 
 from helpers.processes import leave_together
 from helpers.tiny import build_trainer
-from trl_forking import ForkingGRPOConfig
+from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from workers.layout_worker import resolve
 
 
@@ -74,6 +75,16 @@ def read_weights(model: torch.nn.Module) -> torch.Tensor:
         return torch.cat([p.detach().flatten().clone() for p in whole])
 
 
+def describe_strategy(trainer: ForkingGRPOTrainer) -> dict:
+    """What Accelerate made of the strategy: see `EXPECTED` of helpers/strategies.py."""
+    return {
+        "distributed_type": trainer.accelerator.distributed_type.value,
+        "num_processes": trainer.accelerator.num_processes,
+        "zero_stage": getattr(trainer.accelerator.state.deepspeed_plugin, "zero_stage", None),
+        "sharded": any(hasattr(p, "full_tensor") for p in trainer.model.parameters()),
+    }
+
+
 def run_step(strategy: str, settings: dict) -> dict:
     settings = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4} | settings
     trainer = build_trainer(tempfile.mkdtemp(), **build_settings(strategy), **resolve(settings))
@@ -83,24 +94,22 @@ def run_step(strategy: str, settings: dict) -> dict:
         "gradient": before - read_weights(trainer.model),
         "loss": trainer.state.log_history[0]["loss"],
         "is_sparse": trainer._is_sparse,
-        "distributed_type": trainer.accelerator.distributed_type.value,
-        "num_processes": trainer.accelerator.num_processes,
-        "zero_stage": getattr(trainer.accelerator.state.deepspeed_plugin, "zero_stage", None),
-        "sharded": any(hasattr(p, "full_tensor") for p in trainer.model.parameters()),
+        **describe_strategy(trainer),
     }
 
 
-def main() -> None:
+def run_all(run: Callable[[str, dict], dict]) -> None:
+    """Run all settings of the command line under its strategy; the main process writes what each run returns."""
     output_file, all_settings, strategy = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
     if strategy.startswith("zero"):
         set_deepspeed_environment(strategy)
     if strategy == "fsdp2":
         pretend_fsdp2()
-    records = [run_step(strategy, settings) for settings in all_settings]
+    records = [run(strategy, settings) for settings in all_settings]
     if int(os.environ.get("RANK", 0)) == 0:
         torch.save(records, output_file)
     leave_together()
 
 
 if __name__ == "__main__":
-    main()
+    run_all(run_step)

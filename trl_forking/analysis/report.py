@@ -25,7 +25,7 @@ from .summary import describe
 Table = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_SCRIPTS = ("report_data.js", "prompt_box.js", "report_tokens.js", "report_card.js", "report.js")
+_SCRIPTS = ("page.js", "report_data.js", "prompt_box.js", "report_tokens.js", "report_card.js", "report.js")
 # A token takes about 40 bytes with five alternatives: a page stays at about 20 MB.
 _MAX_TOKENS = 500_000
 

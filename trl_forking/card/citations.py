@@ -39,8 +39,8 @@ def cite_sources(run: dict[str, Any]) -> str:
     paper = run["method"]["paper"]
     cited = [(run["method"]["name"], paper["citation"].strip())]
     rule = find_trained_rule(run["forking"])
-    if rule is not None and rule.paper is not None and rule.paper.arxiv != paper["id"]:
-        cited.append((rule.name, rule.paper.format_bibtex()))
+    if rule is not None and rule.facts.paper is not None and rule.facts.paper.arxiv != paper["id"]:
+        cited.append((rule.name, rule.facts.paper.format_bibtex()))
     if rule is not None and run["forking"].get("top_entropy_quantile_end") is not None:
         cited.append(("Schedule of the share", SCHEDULE.format_bibtex()))
     if all(run["dapo"].values()):

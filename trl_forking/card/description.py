@@ -77,12 +77,12 @@ def describe_method(run: dict[str, Any]) -> str:
     link = f"[{paper['title']}](https://huggingface.co/papers/{paper['id']})"
     share, rule = forking["top_entropy_quantile"], find_trained_rule(forking)
     if rule is not None and rule.name not in TOKEN_SELECTIONS:
-        method = f"The model was trained with GRPO and the token rule {format_code(rule.name)}: {rule.selects}."
-        if rule.equation:
-            method += f" As a formula: ${rule.equation}$."
-        if rule.paper is not None:
-            method += f" The rule is from [{rule.paper.title}]({rule.paper.link})."
-        if rule.uses_share:
+        method = f"The model was trained with GRPO and the token rule {format_code(rule.name)}: {rule.facts.selects}."
+        if rule.facts.equation:
+            method += f" As a formula: ${rule.facts.equation}$."
+        if rule.facts.paper is not None:
+            method += f" The rule is from [{rule.facts.paper.title}]({rule.facts.paper.link})."
+        if rule.facts.uses_share:
             method += f" The share was {format_percent(share, digits=2)}."
     elif rule is None:
         method = f"All tokens were trained: `top_entropy_quantile=1.0` is plain GRPO, without the selection of {link}."

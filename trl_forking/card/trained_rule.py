@@ -30,4 +30,4 @@ def find_trained_rule(forking: Mapping[str, Any]) -> Rule | None:
     if rule is None:
         return Rule(name, lambda stats: TokenPlan(keep=stats.mask))
     shares = (forking["top_entropy_quantile"], forking.get("top_entropy_quantile_end") or 1.0)
-    return rule if min(shares) < 1.0 or not rule.uses_share else None
+    return rule if min(shares) < 1.0 or not rule.facts.uses_share else None

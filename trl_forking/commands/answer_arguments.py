@@ -7,11 +7,11 @@ from typing import Any
 from ..data.prompts import choose_prompts, verify_solution
 from ..data.sources import check_source
 from ..decoding.settings import SamplingSettings
-from ..run.device import check_device
 from ..run.user_errors import UserError, check_at_least, require
 from ..selection.share import check_share
 from .arguments import BUILT_IN
 from .quiet import quiet_datasets
+from .sampling_arguments import SamplingArguments
 
 
 _VERIFIERS = ("auto", "math", BUILT_IN, "none")
@@ -28,7 +28,7 @@ ANSWER_GROUPS = {
 
 
 @dataclass
-class AnswerArguments:
+class AnswerArguments(SamplingArguments):
     """
     Which prompts a model answers, and how it answers them.
 
@@ -42,27 +42,18 @@ class AnswerArguments:
             `"chat"` or `"paper"` puts each question into that template. By default each prompt stays as it is.
         num_prompts (`int`, *optional*, defaults to `64`):
             Number of prompts to take, from the first one on.
-        num_generations, max_completion_length, temperature, top_p, top_k, seed:
+        num_generations, max_completion_length, temperature, top_p:
             Number of answers to each prompt, and how they are sampled, as in TRL.
         batch_size (`int`, *optional*, defaults to `16`):
             Number of prompts that are answered at the same time.
-        use_vllm (`bool`, *optional*, defaults to `False`):
-            Whether vLLM samples the answers.
         vllm_gpu_memory_utilization (`float`, *optional*, defaults to `0.3`):
             Share of the GPU's memory for vLLM. The model that scores the answers needs the rest.
         verifier (`str`, *optional*, defaults to `"auto"`):
             What checks the answers: `"math"`, `"countdown"` or `"none"`. `"auto"` chooses what fits the prompts.
-        dtype, device (`str`, *optional*):
-            Type of the weights, and where they are. By default the weights keep their stored type and are on the GPU; on
-            a CPU they are float32.
-        trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Whether to run code that comes with a model of the Hub.
         top_entropy_quantile (`float`, *optional*, defaults to `0.2`):
             Share of the tokens that are forks, a fraction in (0, 1].
         output_dir (`str`):
             Folder to write to.
-        overwrite (`bool`, *optional*, defaults to `False`):
-            Whether to delete other answers that are in the folder. Without it, they are an error.
 
     Raises:
         `ValueError`: if a value is missing or out of its range.
@@ -92,10 +83,7 @@ class AnswerArguments:
     top_p: float = field(
         default=1.0, metadata={"help": "Share of the probability that tokens are sampled from; 1.0 for all."}
     )
-    top_k: int = field(default=0, metadata={"help": "Number of likeliest tokens to sample from; 0 for all tokens."})
     batch_size: int = field(default=16, metadata={"help": "Number of prompts that are answered at the same time."})
-    seed: int = field(default=42, metadata={"help": "Seed of the answers."})
-    use_vllm: bool = field(default=False, metadata={"help": "Let vLLM sample the answers."})
     vllm_gpu_memory_utilization: float = field(default=0.3, metadata={"help": "Share of the GPU's memory for vLLM."})
     verifier: str = field(
         default="auto",
@@ -104,21 +92,15 @@ class AnswerArguments:
             "choices": list(_VERIFIERS),
         },
     )
-    dtype: str | None = field(default=None, metadata={"help": "Type of the weights, such as `bfloat16`."})
-    device: str | None = field(default=None, metadata={"help": "Device, such as `cuda:1`."})
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run the code that comes with a model of the Hub."}
-    )
     top_entropy_quantile: float = field(default=0.2, metadata={"help": "Share of the tokens that are forks."})
     output_dir: str = field(default="runs/analysis", metadata={"help": "Folder to write to."})
-    overwrite: bool = field(default=False, metadata={"help": "Delete other answers that are in the folder."})
 
     def __post_init__(self) -> None:
         if self.prompts is None:
             raise ValueError("prompts is missing: give --prompts FILE, a data set of the Hub, or countdown.")
         check_at_least(1, self, "num_prompts", "batch_size")
         check_share(self.top_entropy_quantile)
-        check_device(self.device, self.dtype)
+        super().__post_init__()
         SamplingSettings(self.num_generations, self.max_completion_length, self.temperature, self.top_p, self.top_k)
 
 

@@ -39,8 +39,8 @@ class ForkingParser(TrlParser):
     shortened. A bare `--debug` shows the traceback of a mistake. With a value, `--debug` stays the field of
     [`~transformers.TrainingArguments`].
 
-    `--help` shows the flags of `groups`, or every flag where there are no groups. `--help-all` shows every flag. A help
-    text may have a `%` in it.
+    `--help` shows the flags of `groups`, or every flag where there are no groups. `--help-all` shows every flag, and begins
+    with those of `--help` in their order. A help text may have a `%` in it.
 
     Args:
         dataclass_types (`type` or `Iterable[type]`):
@@ -98,6 +98,7 @@ class ForkingParser(TrlParser):
         self.debug = False
         self.config_path: str | None = None
         self._groups, self._also, self._notes, self._bare = groups, also or {}, list(notes), bare
+        self._order_full_help()
         self._config_lines: dict[str, int] = {}  # key -> line in the YAML file
         self._args: list[str] = []
         self._refuse_unknown = True
@@ -199,6 +200,14 @@ class ForkingParser(TrlParser):
             f"{_NOTE} --help-all shows every flag.",
         ]
         return "\n\n".join(wrap_lines(part, width) for part in parts if part) + "\n"
+
+    def _order_full_help(self) -> None:
+        """Put the flags of `--help` in front of all others. The order of the fields is that of their dataclasses."""
+        names = ["help"]
+        for title, own in (self._groups or {}).items():
+            names += [*own, *self._also.get(title, ())]
+        places = {name: place for place, name in enumerate(names)}
+        self._optionals._group_actions.sort(key=lambda action: places.get(action.dest, len(places)))
 
     def set_defaults_with_config(self, **config: Any) -> list[str]:
         """Check the keys and values of the YAML file, make them the defaults, and return what belongs to no field."""

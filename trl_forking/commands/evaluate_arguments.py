@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 
 from ..decoding.settings import SamplingSettings
-from ..run.device import check_device
 from ..run.user_errors import check_at_least
+from .sampling_arguments import SamplingArguments
 
 
 @dataclass
-class EvaluateArguments:
+class EvaluateArguments(SamplingArguments):
     """
     Which model `trl-forking evaluate` tests, on which problems, and how.
 
@@ -25,27 +25,19 @@ class EvaluateArguments:
         prompt_template (`str`, *optional*):
             `"chat"`, `"paper"` or `"none"`. The default is the tokenizer's chat template, or the paper's template for a
             model that has none.
-        num_generations, max_completion_length, temperature, top_p, top_k, seed:
+        num_generations, max_completion_length, temperature, top_p:
             Number of answers to each problem, and how they are sampled. The defaults are the paper's; answers are
             shorter where the model's context is.
         batch_size (`int`, *optional*, defaults to `64`):
             Number of answers in a forward pass of Transformers.
         shard_size (`int`, *optional*, defaults to `16`):
             Number of problems that are answered and written together.
-        use_vllm (`bool`, *optional*, defaults to `False`):
-            Whether vLLM samples the answers.
         vllm_gpu_memory_utilization, vllm_tensor_parallel_size:
             Share of each GPU's memory for vLLM, and number of GPUs.
-        dtype, device (`str`, *optional*):
-            Type of the weights, and where they are.
-        trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Whether to run code that comes with a model of the Hub.
         baseline (`str`, *optional*):
             Folder of another evaluation to compare with, problem by problem.
         output_dir (`str`):
             Folder to write to.
-        overwrite (`bool`, *optional*, defaults to `False`):
-            Whether to delete other answers that are in the folder. Without it, they are an error.
 
     Raises:
         `ValueError`: if a value is missing or out of its range.
@@ -84,25 +76,16 @@ class EvaluateArguments:
     )
     temperature: float = field(default=1.0, metadata={"help": "Temperature of the answers."})
     top_p: float = field(default=1.0, metadata={"help": "Share of the probability that tokens are sampled from."})
-    top_k: int = field(default=0, metadata={"help": "Number of likeliest tokens to sample from; 0 for all tokens."})
-    seed: int = field(default=42, metadata={"help": "Seed of the answers."})
     batch_size: int = field(default=64, metadata={"help": "Number of answers in a forward pass of Transformers."})
     shard_size: int = field(
         default=16, metadata={"help": "Number of problems that are answered and written together."}
     )
-    use_vllm: bool = field(default=False, metadata={"help": "Let vLLM sample the answers."})
     vllm_gpu_memory_utilization: float = field(default=0.9, metadata={"help": "Share of each GPU's memory for vLLM."})
     vllm_tensor_parallel_size: int = field(default=1, metadata={"help": "Number of GPUs for vLLM."})
-    dtype: str | None = field(default=None, metadata={"help": "Type of the weights, such as `bfloat16`."})
-    device: str | None = field(default=None, metadata={"help": "Device, such as `cuda:1`."})
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run the code that comes with a model of the Hub."}
-    )
     baseline: str | None = field(
         default=None, metadata={"help": "Folder of another evaluation to compare with, problem by problem."}
     )
     output_dir: str = field(default="runs/evaluation", metadata={"help": "Folder to write to."})
-    overwrite: bool = field(default=False, metadata={"help": "Delete other answers that are in the folder."})
 
     def __post_init__(self) -> None:
         if self.model_name_or_path is None:
@@ -111,7 +94,7 @@ class EvaluateArguments:
             raise ValueError("data is missing: give --data aime24, another problem set, a file, or countdown.")
         check_at_least(1, self, "num_problems", "batch_size", "shard_size", "vllm_tensor_parallel_size")
         self.build_sampling(1 if self.max_completion_length is None else self.max_completion_length)
-        check_device(self.device, self.dtype)
+        super().__post_init__()
 
     def build_sampling(self, max_completion_length: int) -> SamplingSettings:
         """Build the settings of the sampler for a largest number of tokens."""

@@ -94,7 +94,7 @@ def describe_plans(plans: list[PlannedTokens]) -> list[str]:
     """
     num_tokens = sum(len(kept) for kept in plans[0].kept) if plans else 0
     sentences = [
-        f"{plan.rule.name} would train {plan.count_kept():,} of {num_tokens:,} tokens: {plan.rule.selects}."
+        f"{plan.rule.name} would train {plan.count_kept():,} of {num_tokens:,} tokens: {plan.rule.facts.selects}."
         for plan in plans
     ]
     for name, other, num_kept, _, both, *_ in tabulate_overlap(plans)[2]:

@@ -57,13 +57,13 @@ def run_rules(flags: list[str]) -> None:
 
 
 def _list_facts(rule) -> dict[str, str]:
-    paper = rule.paper.link if rule.paper else ""
+    paper = rule.facts.paper.link if rule.facts.paper else ""
     return {
         "name": rule.name,
-        "selects": rule.selects,
+        "selects": rule.facts.selects,
         "paper": paper,
-        "cost": rule.cost,
-        "equation": rule.equation,
+        "cost": rule.facts.cost,
+        "equation": rule.facts.equation,
     }
 
 

@@ -48,7 +48,7 @@ def write_evaluation_page(
     ```
     """
     style = (_SHARED / "report.css").read_text(encoding="utf-8") + _OWN_STYLE
-    scripts = (_SHARED / "prompt_box.js", _TEMPLATES / "evaluation.js")
+    scripts = (_SHARED / "page.js", _SHARED / "prompt_box.js", _TEMPLATES / "evaluation.js")
     script = "".join(file.read_text(encoding="utf-8") for file in scripts)
     data = build_page_data(sets, max_characters)
     write_atomically(path, report.render_template(_TEMPLATES / "evaluation.html", style, script, data, title=title))

@@ -179,8 +179,9 @@ def test_entropy_clip():
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_says_what_it_is(name):
     rule = RULES[name]
-    assert rule.name == name == rule.function.__name__ and rule.selects and rule.equation and rule.cost
-    assert rule.paper is not None or name == "random"
+    assert rule.name == name == rule.function.__name__
+    assert rule.facts.selects and rule.facts.equation and rule.facts.cost
+    assert rule.facts.paper is not None or name == "random"
     assert "Deviation" in rule.function.__doc__ or name in (
         *("high_entropy", "low_entropy", "random", "random_prefix_forks"),
     )

@@ -2,14 +2,13 @@
 
 import pytest
 
-from trl_forking.selection.rules import FACTS, RULES, Rule, RuleFacts, check_rule_name
+from trl_forking.selection.rules import FACTS, RULES, check_rule_name
 
 
 def test_every_fact_has_its_rule_and_every_rule_its_facts():
     assert list(FACTS) == list(RULES)
-    assert RuleFacts._fields == Rule._fields[3:]
     for name, rule in RULES.items():
-        assert rule.name == name and rule[3:] == FACTS[name] and rule.function.__name__ == name
+        assert rule.name == name and rule.facts is FACTS[name] and rule.function.__name__ == name
 
 
 def test_a_name_is_known_or_an_import_path_or_refused():

@@ -1,5 +1,3 @@
-"use strict";
-
 // The box of a prompt. A long prompt scrolls in it. Its cut edges fade, and a button shows the whole prompt.
 
 const promptSizes = new ResizeObserver((entries) => entries.forEach((entry) => markCutPrompt(entry.target)));

@@ -8,10 +8,6 @@ const filter = { verdict: "all", query: "" };
 let matching = [];
 let numShown = 0;
 
-function getElement(id) {
-  return document.getElementById(id);
-}
-
 // Answers.
 
 function createPrompt(answer) {
@@ -246,19 +242,6 @@ function buildParts() {
     getElement(id).hidden = !isThere;
     if (isThere) getElement("parts").append(createElement("a", { href: `#${id}` }, getElement(`${id}-heading`).textContent));
   }
-}
-
-function buildTheme() {
-  const button = getElement("theme");
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-  const nameOther = () => { button.textContent = isDark() ? "Light theme" : "Dark theme"; };
-  button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    nameOther();
-  });
-  system.addEventListener("change", nameOther);
-  nameOther();
 }
 
 buildTheme();

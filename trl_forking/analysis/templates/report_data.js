@@ -1,7 +1,5 @@
-"use strict";
+// The data of this page: arrays over all tokens of all answers, one answer after the other.
 
-// Python wrote this data: arrays over all tokens of all answers, one answer after the other.
-const data = JSON.parse(document.getElementById("data").textContent);
 const UNKNOWN = 0xffff;
 const IdArray = data.vocabulary.length > 0xffff ? Uint32Array : Uint16Array;
 const entropies = decodeArray(data.tokens.entropies, Float32Array);
@@ -48,14 +46,6 @@ function getAlternatives(index) {
   return found;
 }
 
-function formatCount(number) {
-  return number.toLocaleString("en-US");
-}
-
-function countNoun(number, noun) {
-  return `${formatCount(number)} ${noun}${number === 1 ? "" : "s"}`;
-}
-
 function formatProbability(surprisal) {
   if (surprisal === UNKNOWN) return "unknown";
   if (surprisal === 0) return "> 99.9 %";
@@ -67,11 +57,4 @@ function formatProbability(surprisal) {
 function formatNumber(value) {
   if (Number.isInteger(value)) return formatCount(value);
   return Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
-}
-
-function createElement(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
 }

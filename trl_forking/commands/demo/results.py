@@ -179,8 +179,8 @@ def print_start(console: Console, run: DemoRun) -> None:
         "random": "{} at random",
     }
     rule = find_rule(selection)
-    chosen = kept[selection].format(percent) if selection in kept else f"{rule.selects} ({rule.name})"
-    is_plain = share >= 1 and rule.uses_share
+    chosen = kept[selection].format(percent) if selection in kept else f"{rule.facts.selects} ({rule.name})"
+    is_plain = share >= 1 and rule.facts.uses_share
     console.print(f"Kept tokens: {'all (plain GRPO)' if is_plain else chosen}")
     if run.checkpoint:
         console.print(f"Resuming from {run.checkpoint}", soft_wrap=True)

@@ -1,24 +1,12 @@
-"use strict";
+// The page: answers and their filters, tables and settings. The data of this page is sets, problems and answers. All of it is
+// written as text, never as markup.
 
-// Python wrote this data: sets, problems and answers. All of it is written as text, never as markup.
-const data = JSON.parse(document.getElementById("data").textContent);
 const ANSWERS_AT_ONCE = 20;
 const CHARACTERS_AT_FIRST = 3000;
 const VERDICTS = { right: ["✓", "right"], wrong: ["✗", "wrong"], unreadable: ["–", "nothing to read"] };
 const filter = { set: "all", verdict: "all", query: "" };
 let matching = [];
 let numShown = 0;
-
-const getElement = (id) => document.getElementById(id);
-const formatCount = (number) => number.toLocaleString("en-US");
-const countNoun = (number, noun) => `${formatCount(number)} ${noun}${number === 1 ? "" : "s"}`;
-
-function createElement(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
 
 // Answers.
 
@@ -186,19 +174,6 @@ function buildFacts() {
   getElement("settings-list").append(...data.settings.flatMap(createFact));
   getElement("partial").textContent = data.partial;
   getElement("partial").hidden = data.partial === "";
-}
-
-function buildTheme() {
-  const button = getElement("theme");
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-  const nameOther = () => { button.textContent = isDark() ? "Light theme" : "Dark theme"; };
-  button.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    nameOther();
-  });
-  system.addEventListener("change", nameOther);
-  nameOther();
 }
 
 buildTheme();

@@ -47,7 +47,7 @@ def name_function(function: RuleFunction) -> str:
 
 def _add_facts(function: RuleFunction) -> Rule:
     name = name_function(function).rpartition(".")[2]
-    return Rule(name, function, tuple(getattr(function, "needs", ())), *FACTS[name])
+    return Rule(name, function, tuple(getattr(function, "needs", ())), FACTS[name])
 
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in map(_add_facts, _FUNCTIONS)}

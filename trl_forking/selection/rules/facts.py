@@ -12,7 +12,7 @@ from .papers import ARCHER, BEYOND_80_20, CLIP_COV, D3S, GMTS, HAPO, NAT, RSI, S
 
 class RuleFacts(NamedTuple):
     """
-    What is known of a rule. The fields are those of [`Rule`], in their order.
+    What is known of a rule, apart from its function.
 
     Attributes:
         uses_share (`bool`): whether it keeps `top_entropy_quantile` of the tokens, so that 1.0 is plain GRPO.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .papers import Paper
+from .facts import RuleFacts
 from .token_plan import TokenPlan
 from .token_stats import COSTLY_STATISTICS, TokenStats
 
@@ -20,12 +20,7 @@ class Rule(NamedTuple):
         name (`str`): what `token_selection` calls it, or where a user's own function stands.
         function (`Callable`): the rule.
         needs (`tuple[str]`): statistics that are computed for it, of [`COSTLY_STATISTICS`].
-        uses_share (`bool`): whether it keeps `top_entropy_quantile` of the tokens, so that 1.0 is plain GRPO.
-        weighs (`bool`): whether it weights tokens, or gives them clip ranges.
-        selects (`str`): what it selects, in a few words.
-        equation (`str`): the same as a formula, in LaTeX.
-        paper ([`Paper`], *optional*): where it comes from.
-        cost (`str`): what it computes that `high_entropy` does not.
+        facts ([`RuleFacts`]): what it selects, where it comes from and what it costs. A user's own rule has the defaults.
 
     Example:
     ```python
@@ -39,12 +34,7 @@ class Rule(NamedTuple):
     name: str
     function: RuleFunction
     needs: tuple[str, ...] = ()
-    uses_share: bool = False
-    weighs: bool = False
-    selects: str = "a rule of the user's own"
-    equation: str = ""
-    paper: Paper | None = None
-    cost: str = "nothing more"
+    facts: RuleFacts = RuleFacts()
 
 
 def token_rule(needs: tuple[str, ...] = ()) -> Callable[[RuleFunction], RuleFunction]:
