@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -177,3 +178,8 @@ def test_a_message_that_is_not_in_the_code_is_found():
     assert len(read_documented()) > 60
     assert not is_in_code("the moon is in the way of ... tokens")
     assert not is_in_code("there are none ... trains the tokens outside the top share")  # the wrong order
+
+
+def test_the_site_changes_no_character_of_a_message():
+    """Typographic quotes and dashes would make `--force` another text, which nobody finds by its message."""
+    assert runpy.run_path(str(DOCS / "site" / "conf.py"))["smartquotes"] is False
