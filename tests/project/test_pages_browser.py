@@ -1,4 +1,4 @@
-"""How the pages look: the README takes two screens, and a table of the site breaks no name."""
+"""How the pages look: the README takes two screens; the site breaks no name in a table, and cuts off no command."""
 
 from pathlib import Path
 
@@ -48,15 +48,17 @@ def test_readme_takes_at_most_two_screens(browser, name, tmp_path):
     assert measure_readme(browser, text + "\n## More\n\nA line.\n" * 9, tmp_path) > 2 * SCREEN
 
 
-def test_no_name_in_a_table_of_the_site_is_broken(browser, tmp_path):
-    """At 400 pixels a name in a narrow column stays whole; a long name in a sentence may break."""
+def test_no_name_in_a_table_of_the_site_is_broken_and_no_command_is_cut_off(browser, tmp_path):
+    """At 400 pixels a name in a narrow column stays whole; a long name in a sentence may break, and so does a command."""
     style = (ROOT / "docs" / "site" / "static" / "site.css").read_text()
     name = "problems.parquet.zst"
     row = f"<tr><td><p><code class='literal'>{name}</code></p></td><td><p>{'some words ' * 20}</p></td></tr>"
     page = tmp_path / "page.html"
     sentence = f"<p id='sentence'><code class='literal'>{'long_name.' * 20}</code></p>"
-    page.write_text(f"<style>{style}</style><div style='width: 180px'><table>{row}</table>{sentence}</div>")
+    command = f"<div class='highlight-bash'><pre>trl-forking grpo {'--flag value ' * 20}</pre></div>"
+    page.write_text(f"<style>{style}</style><div style='width: 180px'><table>{row}</table>{sentence}{command}</div>")
     resize(browser, 400)
     open_page(browser, page)
     assert len(run(browser, "return [...arguments[0].getClientRects()]", find(browser, "td code"))) == 1
-    assert run(browser, "return arguments[0].scrollWidth", find(browser, "#sentence")) <= 180
+    for selector in ("#sentence", "pre"):
+        assert run(browser, "return arguments[0].scrollWidth", find(browser, selector)) <= 180
