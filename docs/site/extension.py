@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from docstrings import convert_docstring
-from docutils.nodes import SkipNode, reference
+from docutils.nodes import SkipNode, Text, reference
 from latex2mathml.converter import convert as convert_latex
 from pages import add_toctrees, point_links
 from sphinx.addnodes import download_reference
@@ -51,6 +51,12 @@ def show_linked_pages(app: Any, document: Any) -> None:
             node.replace_self(reference("", "", *node.children, refuri=up + name))
 
 
+def write_dashes(app: Any, document: Any) -> None:
+    """Write the dash between a parameter and its description, which Sphinx leaves to typographic quotes, as a dash."""
+    for node in list(document.findall(lambda node: isinstance(node, Text) and node.astext() == " -- ")):
+        node.parent.replace(node, Text(" – "))
+
+
 def write_formula(writer: Any, node: Any) -> None:
     """Write a formula as MathML, which every browser draws without a script or a font from elsewhere."""
     is_block = node.tagname == "math_block"
@@ -66,5 +72,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("doctree-read", show_linked_pages, priority=100)  # before Sphinx collects what to download
+    app.connect("doctree-read", write_dashes)
     app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
