@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt  # rich brings it
 
 from helpers.browser import find, needs_browser, open_page, resize, run, start_browser
 
 
-markdown_it = pytest.importorskip("markdown_it")
 pytestmark = [needs_browser, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 # A screen of 2,560 x 1,440 pixels, and the column that GitHub shows a README in, with its sizes of fonts and its gaps.
@@ -30,7 +30,7 @@ def browser():
 
 def measure_readme(browser, text: str, folder: Path) -> int:
     """Return the height of a README in pixels, with its pictures."""
-    body = markdown_it.MarkdownIt("commonmark").enable("table").render(text)
+    body = MarkdownIt("commonmark").enable("table").render(text)
     page = folder / "page.html"
     page.write_text(
         f"<meta charset=utf-8><base href='{ROOT.as_uri()}/'><style>{GITHUB}</style>{body}", encoding="utf-8"
