@@ -16,7 +16,7 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "site"))
 
 from docstrings import convert_docstring, convert_inline  # noqa: E402
-from pages import add_toctrees, change_prose, point_links, read_contents  # noqa: E402
+from pages import add_toctrees, change_prose, load_names, point_links, read_contents  # noqa: E402
 
 
 PAGES = [*find_pages(), ROOT / "README.md", ROOT / "README.zh.md"]
@@ -133,6 +133,15 @@ def test_docstrings_become_fields():
     ):
         assert part in text, part
     assert convert_inline("a_ and b_c") == "a\\_ and b_c"
+
+
+def test_the_reference_shows_names_that_a_package_loads_when_it_is_asked(tmp_path, monkeypatch):
+    (tmp_path / "lazy_package.py").write_text(
+        "__all__ = ['late']\n\n\ndef __getattr__(name):\n    return name.upper()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    load_names("```{eval-rst}\n.. automodule:: lazy_package\n   :members:\n```\n")
+    assert vars(sys.modules.pop("lazy_package"))["late"] == "LATE"
 
 
 # Messages
