@@ -135,6 +135,22 @@ def test_docstrings_become_fields():
     assert convert_inline("a_ and b_c") == "a\\_ and b_c"
 
 
+def test_a_long_sentence_about_a_result_or_an_error_stays_one_field():
+    lines = [
+        "Returns:",
+        "    `int`: the first",
+        "    of two lines.",
+        "",
+        "Raises:",
+        "    `ValueError`: if it is",
+        "    wrong.",
+    ]
+    lines += ["    [`UserError`]: if it is", "    missing."]
+    text = "\n".join(convert_docstring(lines))
+    assert text.count(":returns:") == 1 and ":returns: ``int``: the first\n    of two lines." in text
+    assert text.count(":raises") == 2 and ":raises ValueError: if it is\n    wrong." in text
+
+
 def test_the_reference_shows_names_that_a_package_loads_when_it_is_asked(tmp_path, monkeypatch):
     (tmp_path / "lazy_package.py").write_text(
         "__all__ = ['late']\n\n\ndef __getattr__(name):\n    return name.upper()\n"
