@@ -18,6 +18,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "extension"]
 exclude_patterns = ["site/**", "cards/*/**", "analysis/**"]  # example cards are pages of the Hub
 root_doc = "index"
 highlight_language = "text"
+smartquotes = False  # a message or a flag is searched and copied as it is: `--force`, not `–force`
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # the same anchors as on GitHub

@@ -16,7 +16,7 @@ SECTIONS = {
     "Example": (None, None),
 }
 ARGUMENT = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \((.+)\))?:(?: (.*))?$")
-RAISED = re.compile(r"^`(\w+)`:? (.*)$")
+RAISED = re.compile(r"^\[?`?([\w.]+)`?\]?: (.*)$")
 # What stands in a sentence: a formula, a link, a name in brackets, code. All else is text.
 INLINE = re.compile(
     r"\\\\\((?P<math>.+?)\\\\\)"
@@ -67,7 +67,7 @@ def convert_section(title: str, lines: list[str]) -> list[str]:
     """Turn a section into a list of fields."""
     field, type_field = SECTIONS[title]
     converted: list[str] = []
-    for head, body in split_entries(lines):
+    for head, body in split_entries(title, lines):
         if title == "Raises":
             match = RAISED.match(head)
             name, text = (f" {match[1]}", match[2]) if match else ("", head)
@@ -87,11 +87,18 @@ def convert_section(title: str, lines: list[str]) -> list[str]:
     return converted
 
 
-def split_entries(lines: list[str]) -> list[tuple[str, list[str]]]:
-    """Split a section at its lines without indentation."""
+def split_entries(title: str, lines: list[str]) -> list[tuple[str, list[str]]]:
+    """
+    Split a section at its lines without indentation.
+
+    A section of what is returned is one entry, and an error begins with its name: other lines go on with the entry.
+    """
     entries: list[tuple[str, list[str]]] = []
     for line in lines:
-        if line and not line[0].isspace():
+        goes_on = bool(entries) and (
+            SECTIONS[title][0] in ("returns", "yields") or title == "Raises" and not RAISED.match(line)
+        )
+        if line and not line[0].isspace() and not goes_on:
             entries.append((line, []))
         elif entries:
             entries[-1][1].append(line)

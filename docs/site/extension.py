@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from docstrings import convert_docstring
-from docutils.nodes import SkipNode, reference
+from docutils.nodes import SkipNode, Text, reference
 from latex2mathml.converter import convert as convert_latex
-from pages import add_toctrees, point_links
-from sphinx.addnodes import download_reference
+from pages import add_toctrees, load_names, point_links
+from sphinx.addnodes import desc, download_reference
+from sphinx.util.logging import getLogger
 
 
 DOCS = Path(__file__).parents[1]
 
 
 def read_page(app: Any, name: str, source: list[str]) -> None:
-    """Point the links of a page, and give an index its table of contents."""
+    """Point the links of a page, give an index its table of contents, and load what a page of the reference shows."""
     page = DOCS / f"{name}.md"
+    load_names(source[0])
     source[0] = point_links(source[0], page, DOCS)
     if page.name == "index.md":
         source[0] = add_toctrees(source[0])
@@ -51,6 +53,19 @@ def show_linked_pages(app: Any, document: Any) -> None:
             node.replace_self(reference("", "", *node.children, refuri=up + name))
 
 
+def check_reference(app: Any, document: Any) -> None:
+    """Warn, which ends the build, of a page of the reference that shows nothing."""
+    name = app.env.docname
+    if name.startswith("api/") and name != "api/index" and not list(document.findall(desc)):
+        getLogger(__name__).warning("the page shows no class and no function", location=name)
+
+
+def write_dashes(app: Any, document: Any) -> None:
+    """Write the dash between a parameter and its description, which Sphinx leaves to typographic quotes, as a dash."""
+    for node in list(document.findall(lambda node: isinstance(node, Text) and node.astext() == " -- ")):
+        node.parent.replace(node, Text(" – "))
+
+
 def write_formula(writer: Any, node: Any) -> None:
     """Write a formula as MathML, which every browser draws without a script or a font from elsewhere."""
     is_block = node.tagname == "math_block"
@@ -66,5 +81,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("doctree-read", show_linked_pages, priority=100)  # before Sphinx collects what to download
+    app.connect("doctree-read", write_dashes)
+    app.connect("doctree-read", check_reference)
     app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

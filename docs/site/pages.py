@@ -1,5 +1,6 @@
 """Markdown pages that GitHub and the site show alike. This module needs nothing but Python."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -66,3 +67,15 @@ def add_toctrees(text: str) -> str:
         entries = "\n".join(name.removesuffix(".md") for name in pages)
         parts.append(f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{entries}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def load_names(page: str) -> None:
+    """
+    Load the public names of the modules that a page of the reference shows.
+
+    A package that loads a name when it is asked for does not list it before. Sphinx would leave it out.
+    """
+    for name in re.findall(r"^\.\. automodule:: ([\w.]+)$", page, flags=re.MULTILINE):
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            setattr(module, public, getattr(module, public))

@@ -55,9 +55,9 @@ RULES = (
     *("surprisal_band", "rare_token_veto", "entropy_weights", "entropy_clip", "schedule_20_to_100"),
 )
 CHINESE = {
-    **{"trained": "训练的词元", "seeds": "种子数", "accuracy": "准确率", "so it is": "结论"},
-    **{"tokens an answer": "每个回答的词元数", "s a step": "每步秒数", "s an update": "每次更新秒数"},
-    **{"difference to all tokens (GRPO)": "与全部词元（GRPO）之差", "all tokens (GRPO)": "全部词元（GRPO）"},
+    **{"trained": "训练的词元", "seeds": "种子数", "accuracy": "准确率", "verdict": "结论"},
+    **{"s an update": "每次更新秒数"},
+    **{"difference": "与全部词元之差", "all tokens (GRPO)": "全部词元（GRPO）"},
     **{"top 20 %": "熵最高的 20 %", "random 20 %": "随机的 20 %", "lowest 80 %": "熵最低的 80 %"},
     **{" to ": " 至 ", "lower": "更低", "higher": "更高", "not distinguishable": "无法区分"},
     **{"Before training the accuracy is": "训练前的准确率为", ").": ")。"},
@@ -113,8 +113,14 @@ def format_verdict(figure: SeedDifference | None) -> str:
     return "not distinguishable" if figure.is_noise else "higher" if figure.mean > 0 else "lower"
 
 
-def tabulate(names: tuple[str, ...], against: str, runs: Runs, seconds: dict[str, dict[str, float]]) -> str:
-    """Tabulate arms: accuracy, paired difference to an arm of comparison, and the two clocks."""
+def tabulate(
+    names: tuple[str, ...], against: str, runs: Runs, seconds: dict[str, dict[str, float]], *, is_short: bool = False
+) -> str:
+    """
+    Tabulate arms: accuracy, paired difference to an arm of comparison, and the two clocks.
+
+    A short table fits a narrow page: it has no lengths, and the clock of the update alone.
+    """
     rows = []
     for name in names:
         if name not in runs:
@@ -133,7 +139,10 @@ def tabulate(names: tuple[str, ...], against: str, runs: Runs, seconds: dict[str
                 "" if parts is None else f"{parts['update']:.2f}",
             )
         )
-    columns = ("trained", "seeds", "accuracy", f"difference to {ARMS[against].title}", "so it is", "tokens an answer")
+    columns = ("trained", "seeds", "accuracy", f"difference to {ARMS[against].title}", "verdict", "tokens an answer")
+    if is_short:
+        short = ("trained", "seeds", "accuracy", "difference", "verdict", "s an update")
+        return format_table(short, [(*row[:5], row[-1]) for row in rows])
     return format_table((*columns, "s a step", "s an update"), rows)
 
 
@@ -176,7 +185,9 @@ def tabulate_rates(runs: Runs) -> str:
                     format_verdict(difference),
                 )
             )
-    return format_table(("learning rate", "seeds", "all tokens", "top 20 %", "difference", "so top 20 % is"), rows)
+    return format_table(
+        ("learning rate", "seeds", "all tokens", "top 20 %", "difference", "verdict on top 20 %"), rows
+    )
 
 
 def tabulate_kept(runs: Runs) -> str:
@@ -323,7 +334,7 @@ def build_page(results: Path) -> str:
 def build_readme(readme: str, results: Path, phrases: Mapping[str, str] | None = None) -> str:
     """Put the table of the four arms into a README. `phrases` says them in another language."""
     clock = read(results / CLOCK)["seconds"] if (results / CLOCK).exists() else {}
-    table = tabulate(HEADLINE, "all_tokens", read_all(results), clock)
+    table = tabulate(HEADLINE, "all_tokens", read_all(results), clock, is_short=True)
     content = f"{table}\n\nBefore training the accuracy is {format_before(results)}."
     return replace_between(readme, START, END, replace_phrases(content, phrases or {}))
 

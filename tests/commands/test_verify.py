@@ -1,6 +1,7 @@
 """`trl-forking verify` says what was read, which rule decided, and ends with a code that a script can use."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -109,3 +110,15 @@ def test_it_is_a_command_and_imports_nothing_heavy(capsys):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_nobody_reads_the_output_any_more(monkeypatch, capsys):
+    """As after `| head`: the command ends quietly. It took the closed pipe for a mistake of the user."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = os.fdopen(writer, "w", buffering=1)  # each line is written at once
+    monkeypatch.setattr("sys.stdout", closed)
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", "5", r"\boxed{5}"])
+    assert stop.value.code == 141 and capsys.readouterr().err == ""
+    closed.close()

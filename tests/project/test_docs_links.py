@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "site"))
 
 from docstrings import convert_docstring, convert_inline  # noqa: E402
-from pages import add_toctrees, change_prose, point_links, read_contents  # noqa: E402
+from pages import add_toctrees, change_prose, load_names, point_links, read_contents  # noqa: E402
 
 
 PAGES = [*find_pages(), ROOT / "README.md", ROOT / "README.zh.md"]
@@ -134,6 +135,31 @@ def test_docstrings_become_fields():
     assert convert_inline("a_ and b_c") == "a\\_ and b_c"
 
 
+def test_a_long_sentence_about_a_result_or_an_error_stays_one_field():
+    lines = [
+        "Returns:",
+        "    `int`: the first",
+        "    of two lines.",
+        "",
+        "Raises:",
+        "    `ValueError`: if it is",
+        "    wrong.",
+    ]
+    lines += ["    [`UserError`]: if it is", "    missing."]
+    text = "\n".join(convert_docstring(lines))
+    assert text.count(":returns:") == 1 and ":returns: ``int``: the first\n    of two lines." in text
+    assert text.count(":raises") == 2 and ":raises ValueError: if it is\n    wrong." in text
+
+
+def test_the_reference_shows_names_that_a_package_loads_when_it_is_asked(tmp_path, monkeypatch):
+    (tmp_path / "lazy_package.py").write_text(
+        "__all__ = ['late']\n\n\ndef __getattr__(name):\n    return name.upper()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    load_names("```{eval-rst}\n.. automodule:: lazy_package\n   :members:\n```\n")
+    assert vars(sys.modules.pop("lazy_package"))["late"] == "LATE"
+
+
 # Messages
 
 
@@ -177,3 +203,8 @@ def test_a_message_that_is_not_in_the_code_is_found():
     assert len(read_documented()) > 60
     assert not is_in_code("the moon is in the way of ... tokens")
     assert not is_in_code("there are none ... trains the tokens outside the top share")  # the wrong order
+
+
+def test_the_site_changes_no_character_of_a_message():
+    """Typographic quotes and dashes would make `--force` another text, which nobody finds by its message."""
+    assert runpy.run_path(str(DOCS / "site" / "conf.py"))["smartquotes"] is False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.tiny import build_dataset, build_trainer
+from helpers.tiny import build_dataset, build_trainer, roll_out
 from trl_forking.analysis.callback import ForkReportCallback
 
 
@@ -58,3 +58,14 @@ def test_a_name_too_many_and_one_too_few_are_found(logged):
     assert find_documented(PAGE.replace("`threshold`", "`treshold`")) - set.union(*logged) == {"treshold"}
     assert set.union(*logged) - find_documented(PAGE.replace("| `sampling_rounds` |", "| |")) == {"sampling_rounds"}
     assert {"entropy_p80", "entropy_p99", "dropped_entropy_mean"} <= find_documented(PAGE)
+
+
+def test_the_first_loss_is_minus_the_mean_advantage_of_the_kept_tokens(tmp_path):
+    """As the page says: near 0, and not 0, because answers differ in the number of their kept tokens."""
+    assert "minus the mean advantage of the kept tokens" in PAGE
+    trainer = build_trainer(tmp_path, per_device_train_batch_size=64, gradient_accumulation_steps=1)
+    batch = roll_out(trainer)
+    advantages = batch["advantages"].reshape(64, -1)[:, :1].expand_as(batch["kept"])
+    expected = -advantages[batch["kept"]].mean().item()
+    assert trainer._compute_loss(trainer.model, batch).item() == pytest.approx(expected, abs=1e-6)
+    assert 0 < abs(expected) < 0.1 < advantages.abs().max()

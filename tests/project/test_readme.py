@@ -1,10 +1,12 @@
-"""The README's first example and its commands run, its links exist, its table of settings is complete."""
+"""The README's first example and its commands run, its links exist, its numbers are generated, and it is short."""
 
+import dataclasses
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import datasets
@@ -12,6 +14,7 @@ import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from helpers.tiny import build_dataset
+from trl_forking import ForkingGRPOConfig
 from trl_forking.commands.main import main
 
 
@@ -19,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def find_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def find_blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def test_first_example_trains(tiny_model_folder, tmp_path, monkeypatch):
@@ -43,8 +46,10 @@ def test_first_example_trains(tiny_model_folder, tmp_path, monkeypatch):
 
 
 def read_commands() -> list[str]:
-    lines = [line.split("#")[0].strip() for block in find_blocks("bash") for line in block.splitlines()]
-    return [line for line in lines if line]
+    """Read the commands of the README, and those of CONTRIBUTING that it has not."""
+    blocks = [*find_blocks("bash"), *find_blocks("bash", (ROOT / "CONTRIBUTING.md").read_text())]
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [*dict.fromkeys(line for line in lines if line)]
 
 
 @pytest.fixture
@@ -55,8 +60,9 @@ def run(tiny_model_folder, tmp_path, monkeypatch):
 
     def run_command(command: str) -> None:
         match shlex.split(command):
-            case ["make", target]:
-                subprocess.run(["make", "--dry-run", "--always-make", target], capture_output=True, check=True)
+            case ["make", target, *variables]:
+                command = ["make", "--dry-run", "--always-make", target, *variables]
+                subprocess.run(command, capture_output=True, check=True)
                 assert target == "demo" or re.search(rf"make {target}$", read_ci(), flags=re.MULTILINE)
             case ["git", "clone", url, "&&", "cd", folder]:
                 assert url in (ROOT / "pyproject.toml").read_text() and url.endswith(f"/{folder}")
@@ -139,6 +145,25 @@ def test_a_wrong_command_is_found(run, part, wrong, error):
     command = next(command for command in read_commands() if part in command)
     with pytest.raises(error):
         run(command.replace(part, wrong))
+
+
+def find_numbers(page: str) -> set[str]:
+    """Find the numbers of the sentences: not those of generated parts, of code, of addresses and of names such as H200."""
+    page = re.sub(r"<!-- (results|gpu): .*?<!-- end of \1 -->", "", page, flags=re.DOTALL)
+    page = re.sub(r"^```.*?^```$|`[^`\n]+`|\]\([^)]*\)", "", page, flags=re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"(?<![\w.-])\d+(?:[.,/]\d+)*", page))
+
+
+def test_every_number_is_generated_or_is_a_setting_or_a_version():
+    """What was measured stands between the marks that `make results` and `benchmarks/gpu/write_page.py` write between."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [project["requires-python"], *(line for line in project["dependencies"] if line.startswith("tr"))]
+    versions = {re.search(r">=([\d.]+)", line)[1] for line in needed}
+    newest_trl = re.search(r"^trl==(\d+\.\d+)", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)[1]
+    share = {field.name: field.default for field in dataclasses.fields(ForkingGRPOConfig)}["top_entropy_quantile"]
+    allowed = {f"{share:.0%}"[:-1], f"{1 - share:.0%}"[:-1], "80/20", newest_trl} | versions
+    assert find_numbers(README) <= allowed and len(versions) == 3
+    assert find_numbers(README + "\nGradients differ by up to 43 %.\n") - allowed == {"43"}
 
 
 @pytest.mark.parametrize("page", ["README.md", *[f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]])

@@ -58,7 +58,7 @@ def find_differences(english: str, chinese: str) -> list[str]:
 def test_the_two_pages_say_the_same():
     assert not find_differences(ENGLISH, CHINESE)
     assert all(len(re.findall(pattern, CODE.sub("", ENGLISH), flags=re.MULTILINE)) for pattern in PARTS.values())
-    assert len(CODE.findall(ENGLISH)) > 3 and len(read_sections(ENGLISH)) > 6
+    assert len(CODE.findall(ENGLISH)) == 2 and len(read_sections(ENGLISH)) > 6
 
 
 def test_each_page_begins_with_the_way_to_the_other():
@@ -80,12 +80,12 @@ def test_the_page_is_in_chinese():
     ("part", "pattern", "damage"),
     [
         ("blocks of code", r"make demo  ", "make  demo "),
-        ("blocks of code", r"```bash\nmake test-fast.*?```\n", ""),
+        ("blocks of code", r"```bash\ngit clone.*?```\n", ""),
         ("headings", r"^## [^\n]*\n", ""),
         ("headings", r"^## ", "### "),
         ("headings", r"\Z", "\n## 更多\n"),
         ("numbers", r"(?<=80 )%", "% 与 20 %"),
-        ("numbers", r"1e-6", "1e-5"),
+        ("numbers", r"(?<=TRL )1\.16", "1.17"),
         ("numbers", r"\| (\d)\.(\d+) ", r"| \2.\1 "),
         ("numbers", r"(?<=\()-0", "0"),
         ("links", r"docs/results\.md", "docs/rules.md"),
@@ -94,7 +94,7 @@ def test_the_page_is_in_chinese():
         ("pictures", r"^!\[[^\n]*\n", ""),
         ("names in code", r"`CITATION\.cff`", "CITATION.cff"),
         ("comments", r"<!-- end of gpu -->\n", ""),
-        ("rows of tables", r"^\| [^|\d]+ \|[^\d\n]+faq.md\) \|\n", ""),
+        ("rows of tables", r"^\| Qwen3-8B[^\n]+\n", ""),
     ],
 )
 def test_a_page_that_was_left_behind_is_found(part, pattern, damage):

@@ -79,8 +79,8 @@ def test_a_fault_in_one_rank_ends_all_with_its_message(rank, tmp_path):
 
 
 def test_the_comparison_can_fail(tmp_path):
-    """TRL's own mask on the same answers: its gradient depends on the layout."""
+    """TRL's own mask on the same answers: its gradient depends on the layout, by what docs/trl_mask.md says."""
     settings = {"trainer_class": GRPOTrainer, "config_class": GRPOConfig, "top_entropy_quantile": 0.2}
     settings |= {"loss_type": "dapo"}
-    changes = [compute_weight_change(build_trainer(tmp_path, **settings, **layout(size))) for size in (64, 8)]
-    assert relative_error(changes[1], changes[0]) > 0.05
+    changes = [compute_weight_change(build_trainer(tmp_path, **settings, **layout(size))) for size in (64, 8, 4)]
+    assert all(relative_error(*pair) > 0.3 for pair in itertools.permutations(changes, 2))

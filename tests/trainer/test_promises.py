@@ -1,4 +1,4 @@
-"""TRL's own mask makes an error in each case, and this library does not. The README's table has the numbers."""
+"""TRL's own mask makes an error in each case, and this library does not. docs/trl_mask.md has the table."""
 
 import math
 

@@ -59,6 +59,8 @@ def exit_on_user_error(
     """
     try:
         yield
+    except BrokenPipeError:
+        raise  # nobody reads the output any more: `exit_on_closed_pipe` ends the program quietly
     except errors as error:
         if debug:
             traceback.print_exc()
