@@ -68,22 +68,22 @@ def convert_section(title: str, lines: list[str]) -> list[str]:
     field, type_field = SECTIONS[title]
     converted: list[str] = []
     for head, body in split_entries(title, lines):
-        if title == "Raises":
-            match = RAISED.match(head)
-            name, text = (f" {match[1]}", match[2]) if match else ("", head)
+        names, text = [""], head
+        if title == "Raises" and (match := RAISED.match(head)):
+            names, text = [f" {match[1]}"], match[2]
         elif type_field:
             match = ARGUMENT.match(head)
             if match is None:
                 converted += ["", *convert_text([head, *dedent(body)]), ""]
                 continue
-            name, text = " " + match[1].replace("*", r"\*"), match[3] or ""
+            # Sphinx takes the first of two names for a type, so each gets a field of its own.
+            names, text = [" " + name.replace("*", r"\*") for name in match[1].split(", ")], match[3] or ""
             if match[2]:
-                converted.append(f":{type_field}{name}: {convert_inline(match[2])}")
-        else:
-            name, text = "", head
+                converted += [f":{type_field}{name}: {convert_inline(match[2])}" for name in names]
         content = convert_text([text, *dedent(body)] if text else dedent(body)) or [""]
-        converted.append(f":{field}{name}: {content[0]}")
-        converted += [f"    {line}" if line else "" for line in content[1:]]
+        for name in names:
+            converted.append(f":{field}{name}: {content[0]}")
+            converted += [f"    {line}" if line else "" for line in content[1:]]
     return converted
 
 

@@ -127,7 +127,7 @@ def test_docstrings_become_fields():
         "Keep a share of ``B`` rows, see :py:obj:`find_rule` and `NAT <https://huggingface.co/papers/2603.06619>`__.",
         ".. math::\n\n    k = \\rho N",
         ":type share: ``float``, *optional*, defaults to ``0.2``\n:param share: A share :math:`\\rho` in ``x_``\\ s:\n\n    - one",
-        ":param \\*args, \\*\\*kwargs: Others.",
+        ":param \\*args: Others.\n:param \\*\\*kwargs: Others.",
         ":raises ValueError: if it is \\|0\\|.",
         ".. rubric:: Example\n\n.. code-block:: pycon\n\n    >>> 1\n    1",
     ):
