@@ -7,6 +7,7 @@ from trl import GRPOConfig
 
 from .selection.rules import find_rule, is_import_path
 from .settings.method_checks import check_settings, drops_tokens, explain_sizes
+from .settings.schedule import check_schedule
 from .settings.written_settings import WrittenSettings
 
 
@@ -191,19 +192,26 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     def __post_init__(self) -> None:
         self.check()
         if self.token_rule is not None:
-            find_rule(self.token_rule)
+            self._find_rule("token_rule")
         if self.bf16 is None:  # type: ignore[has-type]
             # TRL's default is bfloat16 everywhere, which raises an error on a machine without a GPU.
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
         try:
             super().__post_init__()
         except ValueError as error:
+            if "process group" in str(error) and self.ddp_backend is not None:
+                raise ValueError(
+                    f"ddp_backend is {self.ddp_backend}, but this process runs alone: leave ddp_backend out, or start several "
+                    "processes."
+                ) from error
             # Without a state the fault lies before the sizes, and they cannot be computed.
             has_state = hasattr(self, "distributed_state")
             raise (explain_sizes(self) if has_state else None) or error from None
         except FileNotFoundError as error:
             names = [entry.name for entry in fields(self) if getattr(self, entry.name, None) == error.filename]
-            raise ValueError(f"{' or '.join(names)}: there is no file {error.filename}.") from error
+            field_names = f"{' or '.join(names)}: " if names else ""
+            raise ValueError(f"{field_names}there is no file {error.filename}.") from error
+        check_schedule(self)
 
     def check(self) -> None:
         """
@@ -214,7 +222,13 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         """
         check_settings(self)
         if is_import_path(self.token_selection):
-            find_rule(self.token_selection)
+            self._find_rule("token_selection")
+
+    def _find_rule(self, name: str) -> None:
+        try:
+            find_rule(getattr(self, name))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     @property
     def drops_tokens(self) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..run.user_errors import check_at_least
-from ..selection.rules import check_rule_name, is_import_path
+from ..selection.rules import check_rule_module, check_rule_name, is_import_path
 from .answer_arguments import AnswerArguments
 
 
@@ -62,9 +62,13 @@ class AnalyzeArguments(AnswerArguments):
         check_at_least(0, self, "top_alternatives")
         check_at_least(1, self, "max_answers", "min_count")
         for name in self.list_rules():
-            check_rule_name(name)
-            if is_import_path(name):
-                self._import_rule(name)
+            try:
+                check_rule_name(name)
+                if is_import_path(name):
+                    check_rule_module(name)
+                    self._import_rule(name)
+            except ValueError as error:
+                raise ValueError(f"token_selection: {error}") from None
 
     def list_rules(self) -> list[str]:
         """Return the names in `token_selection`."""

@@ -9,14 +9,17 @@ is checked when the config is imported.
 import dataclasses
 import os
 from collections.abc import Callable
+from enum import Enum
 from functools import lru_cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
+from ..selection.rules import check_rule_module, check_rule_name, is_import_path
+from ..settings.limits import CHOICES
 from ..settings.method_checks import check_settings, explain_sizes
+from ..settings.plain import find_field_types
 from ..settings.source import Unreadable, read_class
 from .arguments import ForkingParser
 from .eval_data import check_eval_data
@@ -76,21 +79,21 @@ def read_config() -> type | None:
     @dataclasses.dataclass  # or its constructor would not run the checks
     class ReadConfig(fields):
         def __post_init__(self) -> None:
-            for entry in dataclasses.fields(self):
-                if entry.name in self.unread and getattr(self, entry.name) != entry.default:
-                    raise Unreadable(entry.name)
             self.output_dir = os.path.expanduser(getattr(self, "output_dir", None) or DEFAULT_OUTPUT_DIR)
             check_settings(self)
-            _check_accelerator_config(self)
+            for entry in dataclasses.fields(self):
+                if entry.name in _needs_import(self) and getattr(self, entry.name) != entry.default:
+                    raise Unreadable(entry.name)
 
     return ReadConfig
 
 
-def _check_accelerator_config(settings: Any) -> None:
-    """Check the one field that Transformers opens as a file at once."""
-    file = settings.accelerator_config
-    if isinstance(file, str) and not file.startswith("{") and not Path(file).exists():
-        raise ValueError(f"accelerator_config: there is no file {file}.")
+def _needs_import(config: Any) -> set[str]:
+    """List the fields whose values the source does not say. Where it says the words, nothing but the default is unknown."""
+    types = find_field_types(type(config))
+    return {
+        name for name in config.unread if name not in CHOICES and not any(issubclass(kind, Enum) for kind in types[name])
+    }
 
 
 def parse_early(flags: list[str], make_parser: Callable[[Any], ForkingParser]) -> EarlySettings | None:
@@ -151,6 +154,7 @@ def check_early(early: EarlySettings) -> None:
     """
     parser, script, training, model = early
     with exit_on_user_error(parser.debug), parser.naming_places():
+        _check_rules(training)
         check_arguments(script, training, model, parser.config_path or "command line")
         if script.dry_run:
             return
@@ -162,6 +166,18 @@ def check_early(early: EarlySettings) -> None:
         find_checkpoint(training)
         if script.accelerate_config is not None:
             find_config(script.accelerate_config, "accelerate_configs")
+
+
+def _check_rules(training: Any) -> None:
+    for name in ("token_rule", "token_selection"):
+        rule = getattr(training, name)
+        try:
+            if rule is not None:
+                check_rule_name(rule)
+            if is_import_path(rule):
+                check_rule_module(rule)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def check_sizes(early: EarlySettings, num_processes: int) -> None:

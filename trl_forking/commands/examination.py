@@ -78,7 +78,7 @@ def examine(found: Examination) -> None:
     script, training, model = found.script, found.training, found.model
     print(f"Batch: {describe_batch(training)}")
     found.attempt(lambda: check_packages(script, training, model))
-    found.attempt(lambda: choose_launcher(script, training, found.num_gpus))
+    found.attempt(lambda: choose_launcher(script, training, _count_planned_gpus(found)))
     found.attempt(lambda: check_output_folder(str(training.output_dir)))
     found.attempt(lambda: find_checkpoint(training))
     found.attempt(lambda: check_eval_data(script, training))
@@ -105,6 +105,13 @@ def examine(found: Examination) -> None:
         shape = found.attempt(lambda: measure_shape(config))
         if shape is not None:
             _print_needs(found, config, shape, mean_length)
+
+
+def _count_planned_gpus(found: Examination) -> int:
+    """Count the GPUs of this machine, or of the one that `--gpu` names, where this machine has none."""
+    if found.num_gpus or found.doctor.gpu is None or found.training.use_cpu:
+        return found.num_gpus
+    return max(int(found.training.world_size) // (found.script.num_machines or 1), 1)
 
 
 def load_model_config(script: MathArguments, training: ForkingGRPOConfig, model: ModelConfig) -> Any:

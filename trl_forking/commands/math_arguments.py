@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,13 +14,14 @@ from ..run.checkpoints import describe_finished, find_any_checkpoint, resolve_ch
 from ..run.user_errors import UserError, check_at_least, require
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
-from .settings import plan_config
+from .settings import count, plan_config
 
 
 if TYPE_CHECKING:
     from ..forking_grpo_config import ForkingGRPOConfig
 
 
+_NUM_REWARDS = 2  # of `build_rewards`
 _ELSEWHERE = {
     *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
     *("dynamic_sampling", "dynamic_sampling_max_rounds", "loss_type", "epsilon_high", "sparse_update", "log_entropy"),
@@ -227,6 +229,14 @@ def check_arguments(
             f"{source}: the built-in model knows the built-in task only, but model_name_or_path is "
             f"{model_args.model_name_or_path} and dataset_name is {script_args.dataset_name}: set both to {BUILT_IN}, or none."
         )
+    if model_args.model_name_or_path == BUILT_IN and script_args.gguf_file is not None:
+        raise UserError(f"{source}: gguf_file is {script_args.gguf_file}, but the built-in model has none: leave it out.")
+    weights = training_args.reward_weights
+    if weights is not None and len(weights) != _NUM_REWARDS:
+        raise UserError(
+            f"reward_weights has {count(len(weights), 'number')}, but this command has two rewards, for a right answer and for "
+            "an overlong one: set two, such as 1.0 and 1.0."
+        )
     longest = training_args.max_completion_length
     if not 0 <= script_args.soft_overlong_cache <= longest:
         raise UserError(
@@ -262,13 +272,34 @@ def check_packages(script_args: MathArguments, training_args: "ForkingGRPOConfig
     needed = {
         "math_verify": (script_args.dataset_name != BUILT_IN, "trl-forking[math]"),
         "peft": (model_args.use_peft, "trl-forking[peft]"),
-        "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "bitsandbytes"),
         "vllm": (training_args.use_vllm, "trl-forking[vllm]"),
         "gguf": (script_args.gguf_file, "gguf"),
+        "liger_kernel": (training_args.use_liger_kernel, "liger-kernel"),
+        "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "bitsandbytes"),
     }
     for package, (is_needed, install) in needed.items():
         if is_needed:
             require(package, install)
+    _check_optimizer(getattr(training_args.optim, "value", training_args.optim) or "")
+
+
+def _check_optimizer(optim: str) -> None:
+    """Refuse an optimizer whose package is not installed. Transformers looks for it in training only."""
+    of_bitsandbytes = ("bnb", "paged", "lion", "ademamix", "adamw_8bit")
+    needed = {
+        "galore_torch": ("galore" in optim, "galore-torch"),
+        "apollo_torch": ("apollo" in optim, "apollo-torch"),
+        "lomo_optim": (optim in ("lomo", "adalomo"), "lomo-optim"),
+        "grokadamw": (optim == "grokadamw", "grokadamw"),
+        "schedulefree": ("schedule_free" in optim, "schedulefree"),
+        "optimi": (optim == "stable_adamw", "torch-optimi"),
+        "torchao": (optim in ("adamw_torch_4bit", "adamw_torch_8bit"), "torchao"),
+        "torchdistx": (optim == "adamw_anyprecision", "torchdistx"),
+        "bitsandbytes": (optim.startswith(of_bitsandbytes) or "_bnb" in optim, "bitsandbytes"),
+    }
+    for package, (is_needed, install) in needed.items():
+        if is_needed and find_spec(package) is None:
+            raise UserError(f"optim is {optim}, but {package} is not installed: pip install {install}")
 
 
 def check_dataset_name(script_args: MathArguments) -> None:

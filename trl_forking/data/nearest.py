@@ -48,15 +48,15 @@ def _find(path: Path, choose: Callable[[str, list[str]], str | None]) -> Path | 
 
 
 def _choose_same(name: str, entries: list[str]) -> str | None:
-    """Choose the name that differs in its ending or its capitals only."""
+    """Choose the name that differs in its ending or its capitals only. The ending decides between a file and a folder."""
     same = [entry for entry in entries if _get_stem(entry) == _get_stem(name)]
     return max(same, key=lambda entry: difflib.SequenceMatcher(None, entry, name).ratio(), default=None)
 
 
 def _choose_near(name: str, entries: list[str]) -> str | None:
-    stems = {_get_stem(entry): entry for entry in reversed(entries)}
-    near = difflib.get_close_matches(_get_stem(name), stems, n=1, cutoff=0.6)
-    return stems[near[0]] if near else None
+    near = difflib.get_close_matches(_get_stem(name), {_get_stem(entry): None for entry in entries}, n=1, cutoff=0.6)
+    same = [entry for entry in entries if near and _get_stem(entry) == near[0]]
+    return max(same, key=lambda entry: difflib.SequenceMatcher(None, entry, name).ratio(), default=None)
 
 
 def _get_stem(name: str) -> str:

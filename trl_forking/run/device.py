@@ -1,9 +1,14 @@
 """Whether torch knows a device and a type of weights, asked before anything is loaded."""
 
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..settings.source import Unreadable, read_value
+
+
+_PLUGINS = ("torch_npu", "habana_frameworks", "torch_xla", "torch_musa", "torch_mlu")  # bring devices of their own
 
 def check_device(device: str | None, dtype: str | None) -> None:
     """
@@ -29,8 +34,12 @@ def check_device(device: str | None, dtype: str | None) -> None:
     """
     if dtype is not None and dtype != "auto" and not _is_dtype(dtype):
         raise ValueError(f"dtype {dtype} is no type of weights: take auto, float32, bfloat16 or float16.")
-    if device is None or device == "cpu":
+    if device in (None, "cpu", "meta"):
         return
+    if not re.fullmatch(r"[a-z]+(:\d+)?", device or ""):
+        raise ValueError(f"device {device} is no name of a device: take cpu, or one such as cuda:0.")
+    if not device.startswith("cpu:") and _is_cpu_build():
+        raise ValueError(f"device {device} is not here: this PyTorch is built for the CPU only; leave device out.")
     import torch
 
     try:
@@ -43,6 +52,16 @@ def check_device(device: str | None, dtype: str | None) -> None:
     if found.type not in ("cpu", "meta") and not is_there:
         here = "no GPU" if accelerator is None else f"{count} of type {accelerator.type}"
         raise ValueError(f"device {device} is not here: this machine has {here}; leave device out.")
+
+
+def _is_cpu_build() -> bool:
+    """Whether the installed PyTorch knows no accelerator. Its source says so without an import, which takes seconds."""
+    if sys.platform == "darwin" or any(find_spec(plugin) for plugin in _PLUGINS):
+        return False
+    try:
+        return not any(read_value("torch.version", name) for name in ("cuda", "hip", "xpu"))
+    except Unreadable:
+        return False
 
 
 def _is_dtype(name: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from ..selection.rules import FACTS, explain_sequence_level, is_import_path
 from ..selection.words import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCOPES
 from .limits import check_choice, check_choices, check_numbers
+from .mappings import check_mappings
 from .method_fields import check_gradient_path, check_share, check_token_limit
 from .plain import normalize_fields
 
@@ -31,6 +32,7 @@ def check_settings(settings: Any) -> None:
     _check_fields(settings)
     check_numbers(settings)
     check_choices(settings)
+    check_mappings(settings)
     if drops_tokens(settings):
         _refuse_gradient_through_dropped_tokens(settings)
 

@@ -199,6 +199,8 @@ def _resolve(module_name: str, name: str) -> Any:
         if source.split(".")[0] in sys.stdlib_module_names:
             return getattr(importlib.import_module(source), original)
         return _resolve(source, original)
+    if isinstance(statement, ast.Import) and statement.names[0].name in sys.stdlib_module_names:
+        return importlib.import_module(statement.names[0].name)
     if isinstance(statement, ast.ClassDef):
         return _build_class(module, statement)
     if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:

@@ -42,6 +42,11 @@ class RunHistory:
         """Number of logged steps with a reward."""
         return max((len(values) for values in self.columns.values()), default=0)
 
+    def find_interval(self, num_rewards: int) -> int:
+        """Return how many steps of training lie between two rewards; 1 where the numbers of the steps are unknown."""
+        steps = self.get("step")
+        return max(round(steps[-1] / num_rewards), 1) if steps else 1
+
     def get(self, *names: str) -> list[float]:
         """Return the numbers of the first of these metrics that was logged, without NaN."""
         for name in names:

@@ -112,15 +112,7 @@ def judge_reward(history: RunHistory) -> Finding | None:
     first, last = (math.fsum(part) / len(part) for part in split_thirds(values))
     evidence = {"first_third": first, "last_third": last, "steps": len(values)}
     if len(values) < FEWEST_STEPS:
-        change = f"went from {values[0]:.2f} at the first step to {values[-1]:.2f} at the last"
-        sentence = (
-            f"The mean reward {change}: {len(values)} steps are too few to say whether the run learned."
-            if len(values) > 1
-            else f"The mean reward was {last:.2f}: one step is too few to say whether the run learned."
-        )
-        return Finding(
-            "reward", "too short", sentence, f"Train at least {FEWEST_STEPS} steps to get a verdict.", evidence
-        )
+        return _call_too_short(values, history.find_interval(len(values)), evidence)
     score = compute_rank_score(*split_thirds(values))
     evidence["rank_score"] = score
     numbers = f"from {first:.2f} in the first third of the steps to {last:.2f} in the last"
@@ -133,6 +125,21 @@ def judge_reward(history: RunHistory) -> Finding | None:
     return Finding(
         "reward", "did not move", sentence, "Train longer, or raise learning_rate if nothing below says why.", evidence
     )
+
+
+def _call_too_short(values: list[float], interval: int, evidence: dict[str, Any]) -> Finding:
+    """Say that there are too few rewards. A run logs one at every `interval` steps."""
+    count = f"{len(values)} steps" if interval == 1 else f"{len(values)} logged rewards"
+    sentence = (
+        f"The mean reward went from {values[0]:.2f} at the first step to {values[-1]:.2f} at the last: {count} are too few to "
+        "say whether the run learned."
+        if len(values) > 1
+        else f"The mean reward was {values[0]:.2f}: one {'step' if interval == 1 else 'logged reward'} is too few to say "
+        "whether the run learned."
+    )
+    remedy = f"Train at least {FEWEST_STEPS * interval} steps to get a verdict"
+    remedy += "." if interval == 1 else f": the run logged a reward every {interval} steps."
+    return Finding("reward", "too short", sentence, remedy, evidence)
 
 
 def judge_groups(history: RunHistory) -> Finding | None:

@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
     Example:
     ```python
     >>> Verdict([], 0).sentences
-    ['The run logged no reward, so nothing can be said about it.']
+    ['The run logged no reward, so nothing can be said about it. Train longer, or lower logging_steps.']
     ```
     """
 
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
     def sentences(self) -> list[str]:
         """At most four findings as text, and one sentence where nothing is wrong."""
         if not self.findings:
-            return ["The run logged no reward, so nothing can be said about it."]
+            return ["The run logged no reward, so nothing can be said about it. Train longer, or lower logging_steps."]
         reward, *others = self.findings
         if not others and reward.verdict == "rose":
             return [reward.text, "Nothing in its log stands out."]

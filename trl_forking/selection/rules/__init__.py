@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .asking import ask_rule
     from .built_in import RULES, find_rule, name_function
-    from .facts import FACTS, RuleFacts, check_rule_name, explain_sequence_level, is_import_path
+    from .facts import FACTS, RuleFacts, check_rule_module, check_rule_name, explain_sequence_level, is_import_path
     from .papers import SCHEDULE, Paper
     from .rule import Rule, RuleFunction, token_rule
     from .token_plan import Choice, TokenPlan, carry_out, compute_effective_sample_size, find_fault
@@ -28,6 +28,7 @@ __all__ = [
     "TokenStats",
     "ask_rule",
     "carry_out",
+    "check_rule_module",
     "check_rule_name",
     "compute_effective_sample_size",
     "explain_sequence_level",
@@ -43,7 +44,7 @@ __all__ = [
 _PLACES = {
     **dict.fromkeys(("ask_rule",), "asking"),
     **dict.fromkeys(("RULES", "find_rule", "name_function"), "built_in"),
-    **dict.fromkeys(("FACTS", "RuleFacts", "check_rule_name", "explain_sequence_level", "is_import_path"), "facts"),
+    **dict.fromkeys(("FACTS", "RuleFacts", "check_rule_module", "check_rule_name", "explain_sequence_level", "is_import_path"), "facts"),
     **dict.fromkeys(("SCHEDULE", "Paper"), "papers"),
     **dict.fromkeys(("Rule", "RuleFunction", "token_rule"), "rule"),
     **dict.fromkeys(("Choice", "TokenPlan", "carry_out", "compute_effective_sample_size", "find_fault"), "token_plan"),

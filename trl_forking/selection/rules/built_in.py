@@ -7,7 +7,7 @@ from typing import Any
 from .adaptive import entropy_clip, entropy_weights
 from .advantage import advantage_entropy, gradient_norm
 from .entropy import high_entropy, low_entropy, random
-from .facts import FACTS, check_rule_name
+from .facts import FACTS, check_rule_module, check_rule_name
 from .filters import covariance, rare_token_veto, surprisal_band
 from .rule import Rule, RuleFunction
 from .unbiased import random_prefix, random_prefix_forks, random_unbiased
@@ -96,6 +96,7 @@ def _wrap(function: Any) -> Rule:
 
 
 def _import(path: str) -> Any:
+    check_rule_module(path)
     module_name, _, name = path.replace(":", ".").rpartition(".")
     try:
         module = importlib.import_module(module_name)

@@ -5,6 +5,8 @@ This module imports neither torch nor a rule: a command that answers a mistyped 
 """
 
 import difflib
+import sys
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from .papers import ARCHER, BEYOND_80_20, CLIP_COV, D3S, GMTS, HAPO, NAT, RSI, STAPO, Paper
@@ -164,6 +166,38 @@ def check_rule_name(rule: str) -> None:
     close = difflib.get_close_matches(rule, FACTS, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else f"set one of {', '.join(FACTS)}, or an import path."
     raise ValueError(f"{rule!r} is not a rule: {hint}")
+
+
+def check_rule_module(path: str) -> None:
+    """
+    Check that Python finds the package of a rule, without an import of it.
+
+    Args:
+        path (`str`):
+            Import path.
+
+    Raises:
+        `ValueError`: if there is no such package.
+
+    Example:
+    ```python
+    >>> check_rule_module("trl_forking.selection.rules.keep_high_entropy")
+    >>> check_rule_module("no_such_module.rule")
+    Traceback (most recent call last):
+        ...
+    ValueError: The token rule 'no_such_module.rule' cannot be imported (ModuleNotFoundError: No module named ...
+    ```
+    """
+    name = path.replace(":", ".").split(".")[0]
+    try:
+        is_there = name in sys.modules or find_spec(name) is not None
+    except (ImportError, ValueError):  # a name that no module can have
+        is_there = False
+    if not is_there:
+        raise ValueError(
+            f"The token rule {path!r} cannot be imported (ModuleNotFoundError: No module named {name!r}): set the import path of a function, "
+            "such as my_rules.keep_verbs, and start where Python finds the module."
+        )
 
 
 def explain_sequence_level(subject: str) -> str:
