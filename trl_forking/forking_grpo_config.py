@@ -1,5 +1,6 @@
 """The settings of [`ForkingGRPOTrainer`]. Wrong settings are refused before anything is loaded."""
 
+import os
 from dataclasses import dataclass, field, fields
 
 from transformers.utils import is_torch_bf16_gpu_available
@@ -7,7 +8,6 @@ from trl import GRPOConfig
 
 from .selection.rules import find_rule, is_import_path
 from .settings.method_checks import check_settings, drops_tokens, explain_sizes
-from .settings.schedule import check_schedule
 from .settings.written_settings import WrittenSettings
 
 
@@ -196,14 +196,12 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
         if self.bf16 is None:  # type: ignore[has-type]
             # TRL's default is bfloat16 everywhere, which raises an error on a machine without a GPU.
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
+        backend: str | None = self.ddp_backend  # type: ignore[has-type]
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            self.ddp_backend = None  # Accelerate would ask for a process group, and a process alone has none
         try:
             super().__post_init__()
         except ValueError as error:
-            if "process group" in str(error) and self.ddp_backend is not None:
-                raise ValueError(
-                    f"ddp_backend is {self.ddp_backend}, but this process runs alone: leave ddp_backend out, or start several "
-                    "processes."
-                ) from error
             # Without a state the fault lies before the sizes, and they cannot be computed.
             has_state = hasattr(self, "distributed_state")
             raise (explain_sizes(self) if has_state else None) or error from None
@@ -211,7 +209,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             names = [entry.name for entry in fields(self) if getattr(self, entry.name, None) == error.filename]
             field_names = f"{' or '.join(names)}: " if names else ""
             raise ValueError(f"{field_names}there is no file {error.filename}.") from error
-        check_schedule(self)
+        self.ddp_backend = backend
 
     def check(self) -> None:
         """

@@ -33,6 +33,7 @@ from .run.model_parts import has_dropout
 from .run.prompt_checks import PromptCheckMixin
 from .run.resume import ResumeMixin
 from .run.reward_checks import RewardCheckMixin, check_rewards
+from .run.schedule import check_schedule
 from .selection.metrics import correct_clip_ratios
 from .selection.rules import RULES, Rule, RuleFunction, find_rule
 from .selection.token_selector import Moment, Selection, TokenSelector, get_loss_mask
@@ -192,6 +193,8 @@ class ForkingGRPOTrainer(
                 check_rewards(passed["reward_funcs"], passed["train_dataset"])
         prepare_push(passed["args"])
         check_num_prompts(passed["train_dataset"], passed["args"])
+        if (passed.get("optimizers") or (None, None))[1] is None:
+            check_schedule(passed["args"])
         if not isinstance(passed["model"], str):
             check_fused_head(passed["model"])
 

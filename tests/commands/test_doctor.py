@@ -52,6 +52,23 @@ def test_what_stands_in_the_way_is_listed(tmp_path, capsys, flags, obstacle):
     assert code == 1 and obstacle in text.split("In the way:")[1]
 
 
+def test_a_run_on_another_machine_is_not_held_up_by_this_one(tmp_path, capsys):
+    flags = [
+        "--use_cpu",
+        "false",
+        "--bf16",
+        "false",
+        "--gpu",
+        "h100",
+        "--num_processes",
+        "2",
+        "--accelerate_config",
+        "ddp",
+    ]
+    code, text, _ = run([*GOOD, str(tmp_path / "new"), *flags], capsys)
+    assert code == 0 and "on h100" in text
+
+
 def test_a_folder_of_another_run_stands_in_the_way(tmp_path, capsys):
     (tmp_path / "checkpoint-2").mkdir()
     (tmp_path / "checkpoint-2" / "trainer_state.json").write_text("{}")

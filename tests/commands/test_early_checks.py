@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from trl_forking.commands import early_checks
 from trl_forking.commands.early_checks import check_early, check_sizes, parse_early, read_config
@@ -32,6 +33,10 @@ MISTAKES = [
     *([*GRPO, flag] for flag in ("--resume_from_checkpoint=missing", "--accelerate_config=dpp", "--machine_rank=-1")),
     *([*GRPO, flag] for flag in ("--num_processes=0", "--soft_overlong_cache=9999", "--beta=0.1", "--lora_r=0")),
     *([*GRPO, "--use_cpu", flag] for flag in ("--num_generations=7", "--num_generations=1")),
+    *([*GRPO, flag] for flag in ("--lr_scheduler_kwargs=power", "--generation_kwargs={", "--optim_args=rank")),
+    *([*GRPO, flag] for flag in ("--torch_compile_backend=indctor", '--accelerator_config={"split_batch": true}')),
+    *([*GRPO, flag] for flag in ("--token_rule=no_such_module.rule", "--token_selection=no_such_module.rule")),
+    *([*GRPO, flag] for flag in ("--optim=lomo", "--gguf_file=x.gguf", "--reward_weights=1")),
     [*GRPO, "--use_cpu", "--generation_batch_size", "12"],
     [*GRPO, "--use_cpu", "--eval_strategy", "steps", "--eval_steps", "1", "--per_device_eval_batch_size", "3"],
     [*GRPO, "--eval_strategy=steps", "--eval_data=aime24"],
@@ -47,6 +52,7 @@ MISTAKES = [
     [*ANALYZE[:3], "--prompts", "problem.jsonl"],
     [*ANALYZE[:3], "--prompts", "empty.jsonl"],
     ["analyze", "--model_name_or_path", "./none", "--prompts", "problems.jsonl"],
+    *([*ANALYZE, flag] for flag in ("--token_selection=no_such_module.rule", "--device=CUDA", "--device=cuda 0")),
     *([*EVALUATE, flag] for flag in ("--seeed=1", "--temperature=-1", "--baseline=none", "--output_dir=file")),
     [*EVALUATE[:4], "problem.jsonl"],
     ["evaluate", "--model_name_or_path", "some/model", "--data", "aime2024"],
@@ -111,8 +117,12 @@ def test_a_mistake_is_answered_before_torch_is_imported(folder):
     assert len(results) == len(MISTAKES)
 
 
+def test_a_word_whose_list_the_source_does_not_say_is_answered_early_too(folder):
+    assert run_all([[*GRPO, "--log_level=loud"]], folder)[0][1:] == [2, []]
+
+
 def test_an_early_import_would_be_seen(folder):
-    (_, code, heavy), *rest = run_all([[*ANALYZE, "--device=cuda:99"], *MISTAKES], folder)  # only torch knows it
+    (_, code, heavy), *rest = run_all([[*ANALYZE, "--token_selection=json.rule"], *MISTAKES], folder)
     assert code == 2 and "torch" in heavy and not rest
 
 
@@ -159,3 +169,24 @@ def test_without_a_source_and_with_a_value_that_it_does_not_say_the_config_decid
 def test_a_rule_of_the_users_own_is_not_imported_early():
     settings = read_config()("runs/x", token_selection="no_such_module.rule", token_rule="no_such_module.rule")
     assert settings.token_rule == "no_such_module.rule"
+
+
+@pytest.mark.skipif(
+    torch.version.cuda is not None or sys.platform == "darwin", reason="this PyTorch knows accelerators"
+)
+def test_a_pytorch_for_the_cpu_has_no_other_device(folder):
+    mistakes = [
+        [*command, f"--device={device}"] for command in (ANALYZE, EVALUATE) for device in ("cuda", "xpu:1", "gpu")
+    ]
+    assert [result[1:] for result in run_all(mistakes, folder)] == [[2, []]] * len(mistakes)
+
+
+def test_the_name_of_a_file_is_blamed_on_the_line_where_it_stands(answer, folder):
+    (folder / "model.yaml").write_text("num_prompts: 3\nmodel_name_or_path: ./none\nprompts: countdown\n")
+    (folder / "prompts.yaml").write_text("model_name_or_path: countdown\nprompts: ./problem.jsonl\n")
+    for name, flags, place in (
+        ("model.yaml", [], "model.yaml:2: There is no model at ./none"),
+        ("prompts.yaml", [], "prompts.yaml:2: There is no file ./problem.jsonl"),
+        ("model.yaml", ["--model_name_or_path=./nil"], "command line: There is no model at ./nil"),
+    ):
+        assert answer(["analyze", "--config", name, *flags])[1].startswith(f"error: {place}")

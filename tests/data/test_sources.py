@@ -70,12 +70,15 @@ def read_questions(source, **kwargs):
         ("data/train.jsnl.gz", "data/train.jsonl"),
         ("data/train.xlsx", "data/train.jsonl"),
         ("d .jsonl", "d.jsonl"),
+        ("quarz.jsonl", "quartz.jsonl"),  # and no folder
+        ("./quarz", "quartz"),
     ],
 )
 def test_a_name_that_looks_like_a_file_is_never_looked_up(name, nearest, folder, no_hub, monkeypatch):
     write_files(
         folder, "work/d.jsonl", "work/probs.jsonl", "work/data/train.jsonl", "tiny/a.jsonl", "work/tiny/a.jsonl"
     )
+    write_files(folder, "work/quartz.jsonl", "work/quartz/a.jsonl")
     monkeypatch.chdir(folder / "work")
     start = time.monotonic()
     with pytest.raises(UserError, match=r"^There is no file (or folder )?") as error:

@@ -139,7 +139,8 @@ FITTING = {
     "vllm_importance_sampling_mode": ["token_mask"], "token_selection": ["random", np.str_("low_entropy")],
     "selection_scope": ["sequence"], "loss_normalizer": ["all"], "top_entropy_quantile": [0.5, np.float32(0.25), Fraction(1, 3)],
     "temperature": [0.7, np.float32(0.5), Decimal("0.7")], "num_train_epochs": [2, 0.5, np.float32(0.5)],
-    "vllm_model_impl": ["transformers", np.str_("vllm")], "cache_implementation": ["static", np.str_("dynamic")], "torch_compile_mode": ["default", np.str_("max-autotune")],
+    "vllm_model_impl": ["transformers", np.str_("vllm")], "cache_implementation": ["static", np.str_("dynamic")], "torch_compile_mode": ["default", np.str_("max-autotune")], "torch_compile_backend": ["eager", np.str_("inductor")],
+    "optim_args": ["rank=1", np.str_("rank=1,scale=2")],
     "adam_beta1": [0.5, np.float32(0.5)], "adam_beta2": [0, 0.5, Fraction(1, 2)],
     "warmup_steps": [3, 0.5, np.float32(0.5)], "use_transformers_paged": [False], "bf16": [False, np.bool_(False)],
 }  # fmt: skip

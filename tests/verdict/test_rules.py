@@ -88,6 +88,20 @@ def test_reward(rewards, verdict):
     assert (finding.remedy == "") == (verdict == "rose")
 
 
+@pytest.mark.parametrize(
+    ("steps", "rewards", "told", "advice"),
+    [
+        ([1, 2, 3, 4], [0.1] * 4, "4 steps are too few", "Train at least 12 steps to get a verdict."),
+        ([10, 20, 30], [0.1] * 3, "3 logged rewards are too few", "at least 120 steps"),  # logging_steps=10
+        ([1, 2, 3, 4], [math.nan, 0.1] * 2, "2 logged rewards are too few", "at least 24 steps"),  # 2 steps a rollout
+        ([10], [0.1], "one logged reward is too few", "at least 120 steps"),
+    ],
+)
+def test_a_run_is_too_short_by_its_logged_rewards(steps, rewards, told, advice):
+    finding = judge_reward(RunHistory({"step": steps, "reward": rewards}))
+    assert finding.verdict == "too short" and told in finding.sentence and advice in finding.remedy
+
+
 def test_the_learning_curve_of_dynamic_sampling_is_that_of_all_answers():
     history = make(60, reward=0.5, **{"forking/sampled_reward": noisy(0.1, 0.4)})
     assert judge_reward(history).verdict == "rose"
@@ -181,7 +195,7 @@ def test_a_verdict_has_at_most_four_sentences_and_the_most_harmful_first():
 
 def test_a_log_without_rewards_is_said_to_be_one():
     assert judge_run(collect_history([{"loss": 0.1}])).sentences == [
-        "The run logged no reward, so nothing can be said about it."
+        "The run logged no reward, so nothing can be said about it. Train longer, or lower logging_steps."
     ]
 
 

@@ -48,7 +48,7 @@ def run_analyze(flags: list[str]) -> None:
         },
     )
     (args,) = parser.parse_args_and_config(flags)
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         require("matplotlib", "trl-forking[analysis]")
         check_output_folder(args.output_dir)
         if args.model_name_or_path != BUILT_IN:
@@ -57,6 +57,6 @@ def run_analyze(flags: list[str]) -> None:
     quiet_libraries()
     from .model_analysis import answer_and_plan, write_analysis
 
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         records, plans = answer_and_plan(args, rows, verifier)
     write_analysis(args, records, plans)

@@ -100,6 +100,7 @@ class ForkingParser(TrlParser):
         self._groups, self._also, self._notes, self._bare = groups, also or {}, list(notes), bare
         self._order_full_help()
         self._config_lines: dict[str, int] = {}  # key -> line in the YAML file
+        self._config_values: dict[str, Any] = {}
         self._args: list[str] = []
         self._refuse_unknown = True
 
@@ -222,6 +223,7 @@ class ForkingParser(TrlParser):
                     raise UserError(f"{self._place(key)}{key}: {error}") from error
             elif self._refuse_unknown:
                 raise UserError(f"{self._place(key)}unknown key {key}{suggest_name(str(key), actions)}")
+        self._config_values = {key: value for key, value in config.items() if key in actions}
         return super().set_defaults_with_config(**config)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
@@ -277,12 +279,30 @@ class ForkingParser(TrlParser):
         """Find where the first field stands that a message names and that was set."""
         given = {arg.split("=")[0].lstrip("-").replace("-", "_") for arg in self._args if arg.startswith("-")}
         dests = {action.dest for action in self._actions}
-        for name in re.findall(r"\w+", message):
-            if name in dests & given:
-                return f"{_COMMAND_LINE}: "
-            if name in dests & self._config_lines.keys():
-                return self._place(name)
-        return ""
+        names = re.findall(r"\w+", message)
+        # Elsewhere in a sentence, `data` or `prompts` may be a word and no field.
+        plain = [name for name in names if "_" in name or name == names[0]]
+
+        def find(candidates: list[str]) -> str:
+            for name in candidates:
+                if name in dests & given:
+                    return f"{_COMMAND_LINE}: "
+                if name in dests & self._config_lines.keys():
+                    return self._place(name)
+            return ""
+
+        return find(plain) or self._find_value(message) or find(names)
+
+    def _find_value(self, message: str) -> str:
+        """Find where the text stands that a message quotes, such as the name of a file. At its start it is a place itself."""
+
+        def is_quoted(value: Any) -> bool:
+            texts = [str(each) for each in (value if isinstance(value, list) else [value])]
+            return any(len(text) > 2 and text in message and not message.startswith(text) for text in texts)
+
+        if any(is_quoted(arg.split("=", 1)[-1]) for arg in self._args if not re.fullmatch(r"--[\w-]+", arg)):
+            return f"{_COMMAND_LINE}: "
+        return next((self._place(key) for key, value in self._config_values.items() if is_quoted(value)), "")
 
     def error(self, message: str) -> Any:
         """Raise a message of argparse as a [`UserError`]; argparse itself would print the usage of all flags."""

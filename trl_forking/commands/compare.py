@@ -39,7 +39,7 @@ def run_compare(flags: list[str]) -> None:
     )
     (args,) = parser.parse_args_and_config(flags)
     args.checkpoints = order_by_step(args.checkpoints)
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         require("matplotlib", "trl-forking[analysis]")
         check_output_folder(args.output_dir)
         for path in (args.base, *args.checkpoints):
@@ -49,6 +49,6 @@ def run_compare(flags: list[str]) -> None:
     quiet_libraries()
     from .model_comparison import compare_models, score_models
 
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         compared = score_models(args, rows, verifier)
     compare_models(args, compared)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
 from ..selection.rules import check_rule_module, check_rule_name, is_import_path
-from ..settings.limits import CHOICES
 from ..settings.method_checks import check_settings, explain_sizes
 from ..settings.plain import find_field_types
 from ..settings.source import Unreadable, read_class
@@ -27,9 +26,9 @@ from .math_arguments import (
     check_arguments,
     check_dataset_name,
     check_model_name,
-    check_packages,
     find_checkpoint,
 )
+from .packages import check_packages
 from .recipes import find_config
 
 
@@ -89,11 +88,10 @@ def read_config() -> type | None:
 
 
 def _needs_import(config: Any) -> set[str]:
-    """List the fields whose values the source does not say. Where it says the words, nothing but the default is unknown."""
-    types = find_field_types(type(config))
-    return {
-        name for name in config.unread if name not in CHOICES and not any(issubclass(kind, Enum) for kind in types[name])
-    }
+    """List the fields whose values the source does not say. Of an enumeration it says all but the default."""
+    kind: type = type(config)
+    types = find_field_types(kind)
+    return {name for name in config.unread if not any(issubclass(each, Enum) for each in types[name])}
 
 
 def parse_early(flags: list[str], make_parser: Callable[[Any], ForkingParser]) -> EarlySettings | None:

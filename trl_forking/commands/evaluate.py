@@ -53,7 +53,7 @@ def run_evaluate(flags: list[str]) -> None:
     )
     (args,) = parser.parse_args_and_config(flags)
     begin = time.perf_counter()
-    with exit_on_user_error(parser.debug):
+    with exit_on_user_error(parser.debug), parser.naming_places():
         check_output_folder(args.output_dir)
         if args.model_name_or_path != BUILT_IN:
             check_model_path(args.model_name_or_path)
@@ -70,7 +70,8 @@ def run_evaluate(flags: list[str]) -> None:
     quiet_libraries()
     from .model_evaluation import EngineStopped, evaluate, write_evaluation
 
-    with exit_on_user_error(parser.debug, (ValueError, ImportError, OSError, EngineStopped)):
+    errors = (ValueError, ImportError, OSError, EngineStopped)
+    with exit_on_user_error(parser.debug, errors), parser.naming_places():
         sets = evaluate(args, sources)
     write_evaluation(args, sets, begin)
 

@@ -34,10 +34,10 @@ from .math_arguments import (
     MathArguments,
     check_dataset_name,
     check_model_name,
-    check_packages,
     find_checkpoint,
 )
 from .math_loading import load_dataset, load_tokenizer
+from .packages import check_packages
 from .probe import describe_probe, probe_groups
 from .settings import compute_batch, count, describe_batch
 

@@ -15,11 +15,11 @@ from .math_arguments import (
     check_arguments,
     check_dataset_name,
     check_model_name,
-    check_packages,
     find_checkpoint,
     find_finished,
     make_parser,
 )
+from .packages import check_packages
 from .recipes import describe_recipes, find_config
 from .settings import plan_config
 

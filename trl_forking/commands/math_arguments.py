@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +10,7 @@ from trl import ModelConfig, ScriptArguments
 from ..data.model_path import check_model_path
 from ..data.sources import check_source
 from ..run.checkpoints import describe_finished, find_any_checkpoint, resolve_checkpoint
-from ..run.user_errors import UserError, check_at_least, require
+from ..run.user_errors import UserError, check_at_least
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
 from .settings import count, plan_config
@@ -230,7 +229,9 @@ def check_arguments(
             f"{model_args.model_name_or_path} and dataset_name is {script_args.dataset_name}: set both to {BUILT_IN}, or none."
         )
     if model_args.model_name_or_path == BUILT_IN and script_args.gguf_file is not None:
-        raise UserError(f"{source}: gguf_file is {script_args.gguf_file}, but the built-in model has none: leave it out.")
+        raise UserError(
+            f"{source}: gguf_file is {script_args.gguf_file}, but the built-in model has none: leave it out."
+        )
     weights = training_args.reward_weights
     if weights is not None and len(weights) != _NUM_REWARDS:
         raise UserError(
@@ -246,60 +247,6 @@ def check_arguments(
     needed, window = longest + (script_args.max_prompt_length or 1), training_args.vllm_max_model_length
     if window is not None and window < needed:
         raise UserError(f"vllm_max_model_length is {window}: prompt and answer take up to {needed} tokens.")
-
-
-def check_packages(script_args: MathArguments, training_args: "ForkingGRPOConfig", model_args: ModelConfig) -> None:
-    """
-    Refuse settings that need a package which is not installed.
-
-    Args:
-        script_args ([`MathArguments`]):
-            Problems and reward.
-        training_args ([`ForkingGRPOConfig`]):
-            Settings of the trainer.
-        model_args ([`~trl.ModelConfig`]):
-            The model.
-
-    Raises:
-        [`UserError`]: if a package is missing; the message has the command that installs it.
-
-    Example:
-    ```python
-    >>> from trl_forking.commands.math_arguments import check_packages, make_parser
-    >>> check_packages(*make_parser().parse_args_and_config(["--dataset_name", "countdown"]))
-    ```
-    """
-    needed = {
-        "math_verify": (script_args.dataset_name != BUILT_IN, "trl-forking[math]"),
-        "peft": (model_args.use_peft, "trl-forking[peft]"),
-        "vllm": (training_args.use_vllm, "trl-forking[vllm]"),
-        "gguf": (script_args.gguf_file, "gguf"),
-        "liger_kernel": (training_args.use_liger_kernel, "liger-kernel"),
-        "bitsandbytes": (model_args.load_in_4bit or model_args.load_in_8bit, "bitsandbytes"),
-    }
-    for package, (is_needed, install) in needed.items():
-        if is_needed:
-            require(package, install)
-    _check_optimizer(getattr(training_args.optim, "value", training_args.optim) or "")
-
-
-def _check_optimizer(optim: str) -> None:
-    """Refuse an optimizer whose package is not installed. Transformers looks for it in training only."""
-    of_bitsandbytes = ("bnb", "paged", "lion", "ademamix", "adamw_8bit")
-    needed = {
-        "galore_torch": ("galore" in optim, "galore-torch"),
-        "apollo_torch": ("apollo" in optim, "apollo-torch"),
-        "lomo_optim": (optim in ("lomo", "adalomo"), "lomo-optim"),
-        "grokadamw": (optim == "grokadamw", "grokadamw"),
-        "schedulefree": ("schedule_free" in optim, "schedulefree"),
-        "optimi": (optim == "stable_adamw", "torch-optimi"),
-        "torchao": (optim in ("adamw_torch_4bit", "adamw_torch_8bit"), "torchao"),
-        "torchdistx": (optim == "adamw_anyprecision", "torchdistx"),
-        "bitsandbytes": (optim.startswith(of_bitsandbytes) or "_bnb" in optim, "bitsandbytes"),
-    }
-    for package, (is_needed, install) in needed.items():
-        if is_needed and find_spec(package) is None:
-            raise UserError(f"optim is {optim}, but {package} is not installed: pip install {install}")
 
 
 def check_dataset_name(script_args: MathArguments) -> None:

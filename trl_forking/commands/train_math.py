@@ -27,6 +27,7 @@ from ..hub.errors import PushError
 from ..run.checkpoints import find_last_complete
 from ..run.interruption import describe_command, exit_on_interruption
 from ..run.run_folder import FullDiskError, check_output_folder
+from ..run.schedule import check_schedule
 from ..run.user_errors import exit_on_user_error
 from ..verdict.history import collect_history
 from ..verdict.verdict import judge_run
@@ -36,7 +37,6 @@ from .math_arguments import (
     check_arguments,
     check_dataset_name,
     check_model_name,
-    check_packages,
     choose_config_class,
     find_checkpoint,
     find_finished,
@@ -49,6 +49,7 @@ from .math_loading import (
     load_model,
     load_tokenizer,
 )
+from .packages import check_packages
 from .settings import check_num_processes, describe_batch, format_settings
 
 
@@ -102,6 +103,7 @@ def read_run(args: list[str] | None = None) -> MathRun | None:
     source = parser.config_path or "command line"
     with exit_on_user_error(parser.debug), parser.naming_places():
         check_arguments(script_args, training_args, model_args, source)
+        check_schedule(training_args)
         settings = format_settings(script_args, training_args, model_args)
         if script_args.dry_run:
             print(f"# {describe_batch(training_args)}\n{settings}")

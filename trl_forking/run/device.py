@@ -10,6 +10,7 @@ from ..settings.source import Unreadable, read_value
 
 _PLUGINS = ("torch_npu", "habana_frameworks", "torch_xla", "torch_musa", "torch_mlu")  # bring devices of their own
 
+
 def check_device(device: str | None, dtype: str | None) -> None:
     """
     Check the names of a device and of a type of weights, before anything is loaded.

@@ -36,7 +36,8 @@ def check_mappings(settings: Any) -> None:
     ValueError: generation_kwargs must be a mapping, but it is 'min_new_tokens=4': write it as JSON, such as '{"name": 1}'.
     ```
     """
-    for name, types in find_field_types(type(settings)).items():
+    kind: type = type(settings)
+    for name, types in find_field_types(kind).items():
         value = getattr(settings, name, None)
         if {dict, str} <= types and isinstance(value, str):
             value = _read_mapping(name, value)
@@ -51,9 +52,7 @@ def _read_mapping(name: str, text: str) -> Any:
     if text.startswith("{"):
         return _parse(name, text, "its text")
     if name not in _MAY_BE_FILES:
-        raise ValueError(
-            f"{name} must be a mapping, but it is {text!r}: write it as JSON, such as '{{\"name\": 1}}'."
-        )
+        raise ValueError(f"{name} must be a mapping, but it is {text!r}: write it as JSON, such as '{{\"name\": 1}}'.")
     path = Path(text)
     if path.is_file():
         return _parse(name, path.read_text(encoding="utf-8", errors="replace"), f"the file {path}")

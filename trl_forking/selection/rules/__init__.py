@@ -44,7 +44,10 @@ __all__ = [
 _PLACES = {
     **dict.fromkeys(("ask_rule",), "asking"),
     **dict.fromkeys(("RULES", "find_rule", "name_function"), "built_in"),
-    **dict.fromkeys(("FACTS", "RuleFacts", "check_rule_module", "check_rule_name", "explain_sequence_level", "is_import_path"), "facts"),
+    **dict.fromkeys(
+        ("FACTS", "RuleFacts", "check_rule_module", "check_rule_name", "explain_sequence_level", "is_import_path"),
+        "facts",
+    ),
     **dict.fromkeys(("SCHEDULE", "Paper"), "papers"),
     **dict.fromkeys(("Rule", "RuleFunction", "token_rule"), "rule"),
     **dict.fromkeys(("Choice", "TokenPlan", "carry_out", "compute_effective_sample_size", "find_fault"), "token_plan"),

@@ -1,9 +1,13 @@
 """Whether the learning rate schedule can be built from its settings, asked before anything is loaded."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 
-def check_schedule(settings: Any) -> None:
+if TYPE_CHECKING:
+    from ..forking_grpo_config import ForkingGRPOConfig
+
+
+def check_schedule(settings: "ForkingGRPOConfig") -> None:
     """
     Build the schedule once, for one weight and two steps. Transformers builds it in training only.
 
@@ -17,7 +21,7 @@ def check_schedule(settings: Any) -> None:
     Example:
     ```python
     >>> from trl_forking import ForkingGRPOConfig
-    >>> ForkingGRPOConfig("runs/example", use_cpu=True, lr_scheduler_kwargs={"power": 2.0})
+    >>> check_schedule(ForkingGRPOConfig("runs/example", use_cpu=True, lr_scheduler_kwargs={"power": 2.0}))
     Traceback (most recent call last):
         ...
     ValueError: lr_scheduler_type=linear does not go with lr_scheduler_kwargs={'power': 2.0} (... unexpected keyword argument ...
