@@ -121,6 +121,27 @@ def test_a_word_whose_list_the_source_does_not_say_is_answered_early_too(folder)
     assert run_all([[*GRPO, "--log_level=loud"]], folder)[0][1:] == [2, []]
 
 
+def test_the_short_help_needs_no_torch_either_and_is_that_of_the_config(folder, monkeypatch, capsys):
+    commands = ["grpo", "doctor"]
+    assert [result[1:] for result in run_all([[name, "--help"] for name in commands], folder)] == [[0, []]] * 2
+    for name in commands:
+        texts = []
+        for read in (read_config, lambda: None):
+            monkeypatch.setattr(early_checks, "read_config", read)
+            with pytest.raises(SystemExit):
+                main([name, "--help"])
+            texts.append(capsys.readouterr().out)
+        assert texts[0] == texts[1] and "usage: trl-forking" in texts[0]
+
+
+@pytest.mark.parametrize("name", ["env", "rules"])
+def test_the_help_without_a_parser_has_the_width_of_the_terminal_too(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 40
+
+
 def test_an_early_import_would_be_seen(folder):
     (_, code, heavy), *rest = run_all([[*ANALYZE, "--token_selection=json.rule"], *MISTAKES], folder)
     assert code == 2 and "torch" in heavy and not rest

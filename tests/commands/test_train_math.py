@@ -18,8 +18,8 @@ from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
 from trl_forking.commands import train_math
 from trl_forking.commands.launch import TRAINING_MODULE
 from trl_forking.commands.math_arguments import MathArguments, check_arguments, find_checkpoint
-from trl_forking.commands.packages import check_packages
 from trl_forking.commands.math_loading import load_tokenizer
+from trl_forking.commands.packages import check_packages
 from trl_forking.hub.errors import PushError
 from trl_forking.run.user_errors import UserError
 

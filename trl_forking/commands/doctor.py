@@ -10,7 +10,7 @@ from trl import ModelConfig
 from ..run.user_errors import check_at_least, exit_on_user_error
 from .arguments import ForkingParser
 from .config_file import take_config
-from .early_checks import check_sizes, parse_early
+from .early_checks import check_sizes, choose_help_config, parse_early
 from .estimates import GPUS
 from .launch import choose_num_processes, count_gpus
 from .math_arguments import MathArguments, check_arguments
@@ -117,9 +117,7 @@ def _answer_help(flags: list[str]) -> None:
     """Print the help that a command line asks for, and exit."""
     if not {"-h", "--help", "--help-all", "--help_all"} & set(flags):
         return
-    from ..forking_grpo_config import ForkingGRPOConfig
-
-    make_doctor_parser(ForkingGRPOConfig).answer_help(flags)
+    make_doctor_parser(choose_help_config(flags)).answer_help(flags)
 
 
 def make_doctor_parser(config_class: Any) -> ForkingParser:

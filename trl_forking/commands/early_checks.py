@@ -129,6 +129,32 @@ def parse_early(flags: list[str], make_parser: Callable[[Any], ForkingParser]) -
         return None
 
 
+def choose_help_config(flags: list[str]) -> Any:
+    """
+    Choose the class of the config for the help. The short help has no field that only an import could tell about.
+
+    Args:
+        flags (`list[str]`):
+            The command line.
+
+    Returns:
+        `type`: the class that [`read_config`] makes, or [`ForkingGRPOConfig`] where `--help-all` shows every flag.
+
+    Example:
+    ```python
+    >>> from trl_forking.commands.early_checks import choose_help_config
+    >>> choose_help_config(["--help"]).__name__, choose_help_config(["--help-all"]).__name__
+    ('ReadConfig', 'ForkingGRPOConfig')
+    ```
+    """
+    config_class = None if {"--help-all", "--help_all"} & set(flags) else read_config()
+    if config_class is not None:
+        return config_class
+    from ..forking_grpo_config import ForkingGRPOConfig
+
+    return ForkingGRPOConfig
+
+
 def check_early(early: EarlySettings) -> None:
     """
     Check values that belong together, and what they name, as the run itself does.

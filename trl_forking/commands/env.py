@@ -3,6 +3,7 @@
 import sys
 
 from ..run.environment import describe_environment
+from .help_text import find_width, wrap_lines
 
 
 _HELP = """usage: trl-forking env [--help]
@@ -32,7 +33,7 @@ def run_env(flags: list[str]) -> None:
     ```
     """
     if any(flag in ("-h", "--help", "--help-all", "--help_all") for flag in flags):
-        print(_HELP)
+        print(wrap_lines(_HELP, find_width()))
         sys.exit(0)
     unknown = [flag for flag in flags if flag != "--debug"]
     if unknown:

@@ -8,7 +8,7 @@ from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
 from .arguments import ForkingParser
 from .config_file import take_config
-from .early_checks import check_early, check_sizes, parse_early
+from .early_checks import check_early, check_sizes, choose_help_config, parse_early
 from .eval_data import check_eval_data
 from .launch import choose_launcher, choose_num_processes, count_gpus, replace_process
 from .math_arguments import (
@@ -86,9 +86,7 @@ def _answer_help(flags: list[str]) -> None:
     """Print the help that a command line asks for, and exit."""
     if not {"-h", "--help", "--help-all", "--help_all"} & set(flags):
         return
-    from ..forking_grpo_config import ForkingGRPOConfig
-
-    _make_grpo_parser(ForkingGRPOConfig).answer_help(flags)
+    _make_grpo_parser(choose_help_config(flags)).answer_help(flags)
 
 
 def _make_grpo_parser(config_class: Any) -> ForkingParser:

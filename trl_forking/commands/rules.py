@@ -5,6 +5,7 @@ import sys
 
 from ..run.user_errors import UserError, exit_on_user_error
 from ..selection.rules import check_rule_name
+from .help_text import find_width, wrap_lines
 
 
 _HELP = """usage: trl-forking rules [NAME] [--json] [--help]
@@ -36,7 +37,7 @@ def run_rules(flags: list[str]) -> None:
     ```
     """
     if any(flag in ("-h", "--help", "--help-all", "--help_all") for flag in flags):
-        print(_HELP)
+        print(wrap_lines(_HELP, find_width()))
         sys.exit(0)
     with exit_on_user_error("--debug" in flags):
         rest = [flag for flag in flags if flag not in ("--debug", "--json")]
