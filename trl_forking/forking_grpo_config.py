@@ -83,8 +83,8 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
             Largest number of generation rounds for one rollout batch, including the first. After the last round the
             trainer trains on the groups that it has.
         overwrite_output_dir (`bool`, *optional*, defaults to `False`):
-            Whether a new run may write over the checkpoints of another run in `output_dir`. Otherwise `train()` refuses a
-            folder that has some, unless it resumes from one.
+            Whether a new run may write over the checkpoints or the model of another run in `output_dir`. Otherwise `train()`
+            refuses a folder that has them, unless it resumes.
 
         > Parameters with other defaults than in [`~trl.GRPOConfig`]
 
@@ -182,7 +182,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
     )
     overwrite_output_dir: bool = field(
         default=False,
-        metadata={"help": "Let a new run write over the checkpoints of another one in `output_dir`."},
+        metadata={"help": "Let a new run write over the checkpoints or the model of another one in `output_dir`."},
     )
     loss_type: str = field(default="dapo", metadata={"help": "Loss type of TRL. The paper trains with `dapo`."})
     epsilon_high: float | None = field(

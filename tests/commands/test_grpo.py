@@ -229,6 +229,12 @@ def test_a_folder_of_another_run_is_refused_before_anything_starts(mistake, tmp_
     assert "checkpoint-2 is of another run" in message
 
 
+def test_a_folder_with_the_model_of_another_run_is_refused_before_anything_starts(mistake, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    message = mistake("--config", "cpu_smoke", "--output_dir", str(tmp_path))
+    assert "holds the model of another run: set another output_dir" in message
+
+
 def test_batches_are_checked_for_the_processes_that_there_will_be(mistake, start, tmp_path):
     """16 processes with one answer each make groups of 16; on one they would not."""
     sizes = {"num_generations": 16, "per_device_train_batch_size": 1}

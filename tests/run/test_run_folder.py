@@ -91,13 +91,35 @@ def test_another_run_in_the_folder_is_refused_without_consent(tmp_path):
     build(tmp_path, max_steps=1).train()
     trainer = build(tmp_path, max_steps=2, overwrite_output_dir=False)
     with pytest.raises(
-        UserError, match="checkpoint-1 is of another run, and this run would write over it: go on with"
+        UserError, match="checkpoint-1 is of another run, and this run would write over it: resume that"
     ):
         trainer.train()
     assert trainer.state.global_step == 0
     trainer.train(resume_from_checkpoint=True)
     assert trainer.state.global_step == 2
     trainer.train()  # the folder is its own by now
+
+
+@pytest.mark.parametrize("name", ["config.json", "adapter_config.json"])
+def test_the_model_of_another_run_is_refused_without_consent(tmp_path, name):
+    """Its run may have saved no checkpoint."""
+    trainer = build(tmp_path, max_steps=1, save_steps=100, overwrite_output_dir=False)
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(
+        UserError, match=f"^{tmp_path} holds the model of another run, and this run would write over it: "
+    ):
+        trainer.train()
+    assert trainer.state.global_step == 0
+    (tmp_path / name).unlink()
+    trainer.save_model()  # its own
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
+def test_the_model_of_another_run_is_warned_of_with_consent(tmp_path, caplog):
+    (tmp_path / "config.json").write_text("{}")
+    build(tmp_path, max_steps=1).train()
+    assert f"{tmp_path} holds the model of another run. This run overwrites it: set another output_dir" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["file", "file/run", "/proc/run", "x" * 300, "nul\0l"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trl import ModelConfig, ScriptArguments
@@ -10,6 +9,7 @@ from trl import ModelConfig, ScriptArguments
 from ..data.model_path import check_model_path
 from ..data.sources import check_source
 from ..run.checkpoints import describe_finished, find_any_checkpoint, resolve_checkpoint
+from ..run.run_folder import find_saved_model
 from ..run.user_errors import UserError, check_at_least
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
@@ -330,6 +330,12 @@ def find_checkpoint(training_args: "ForkingGRPOConfig") -> str | bool | None:
                 f"{last} is of another run: --resume_from_checkpoint true goes on with that run, or set another "
                 "output_dir for a new one."
             )
+        model = find_saved_model(str(training_args.output_dir))
+        if model and not training_args.overwrite_output_dir:
+            raise UserError(
+                f"output_dir {model} holds the model of another run: set another output_dir, or write over it with "
+                "--overwrite_output_dir."
+            )
         return None
     return resolve_checkpoint(True if folder.lower() in ("true", "last") else folder, training_args.output_dir)
 
@@ -355,7 +361,6 @@ def find_finished(training_args: "ForkingGRPOConfig", checkpoint: str | bool | N
     True
     ```
     """
-    folder = Path(str(training_args.output_dir))
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+    if find_saved_model(str(training_args.output_dir)) is None:
         return None  # it was ended before its model was saved
     return describe_finished(checkpoint, training_args.max_steps, training_args.num_train_epochs)

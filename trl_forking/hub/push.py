@@ -77,7 +77,7 @@ class PushMixin(Trainer):
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _begin_in_folder(self) -> None:
-        check_other_run(self.args)
+        check_other_run(self.args, has_saved=self.is_recorded)
         if self.is_world_process_zero() and not self.is_recorded:
             with warning_of_failure():  # evaluation files that appear from now on belong to this run
                 from ..card.earlier_run import (

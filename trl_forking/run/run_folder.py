@@ -134,18 +134,42 @@ def _shorten(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def check_other_run(args: "ForkingGRPOConfig") -> None:
+def find_saved_model(output_dir: str | Path) -> Path | None:
     """
-    Refuse to train into a folder that holds the checkpoints of another run, or warn where that is allowed.
+    Find the folder of a run if it holds a saved model or adapter.
+
+    Args:
+        output_dir (`str` or `Path`):
+            Folder of the run.
+
+    Returns:
+        `Path` or `None`: the folder, or `None` where no model was saved.
+
+    Example:
+    ```python
+    >>> from trl_forking.run.run_folder import find_saved_model
+    >>> find_saved_model("no-such-run") is None
+    True
+    ```
+    """
+    folder = Path(output_dir)
+    return folder if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")) else None
+
+
+def check_other_run(args: "ForkingGRPOConfig", has_saved: bool = False) -> None:
+    """
+    Refuse to train into a folder that holds checkpoints or the model of another run, or warn where that is allowed.
 
     All processes have to call it. The one that would write looks into the folder, and all raise.
 
     Args:
         args ([`ForkingGRPOConfig`]):
             Settings of the new run.
+        has_saved (`bool`, *optional*, defaults to `False`):
+            Whether this run has saved its model in the folder before, so that the model there is its own.
 
     Raises:
-        [`UserError`]: if there is a checkpoint in the folder, and `overwrite_output_dir` is not set.
+        [`UserError`]: if there is a checkpoint or a model in the folder, and `overwrite_output_dir` is not set.
 
     Example:
     ```python
@@ -156,18 +180,23 @@ def check_other_run(args: "ForkingGRPOConfig") -> None:
     from accelerate.utils import gather_object
 
     saves = args.should_save and args.save_strategy != "no"
-    checkpoint = next(iter(gather_object([find_any_checkpoint(str(args.output_dir))] if saves else [])), None)
-    if checkpoint is None:
+    folder = str(args.output_dir)
+    model_folder = None if has_saved else find_saved_model(folder)
+    found = [find_any_checkpoint(folder) or "", str(model_folder or "")] if saves else []
+    checkpoint, model = gather_object(found)[:2] or ("", "")
+    resume = "resume that run with trainer.train(resume_from_checkpoint=True), " if checkpoint else ""
+    if not (checkpoint or model):
         return
     if not args.overwrite_output_dir:
+        other = f"{checkpoint} is of another run" if checkpoint else f"{model} holds the model of another run"
         raise UserError(
-            f"{checkpoint} is of another run, and this run would write over it: go on with that run with "
-            "trainer.train(resume_from_checkpoint=True), set another output_dir, or allow it with overwrite_output_dir=True."
+            f"{other}, and this run would write over it: {resume}set another output_dir, or allow it with "
+            "overwrite_output_dir=True."
         )
     if saves:
+        what = f"another run, whose last checkpoint is {checkpoint}" if checkpoint else "the model of another run"
         logger.warning(
-            f"{args.output_dir} holds another run, whose last checkpoint is {checkpoint}. This run overwrites it: resume that "
-            "run with trainer.train(resume_from_checkpoint=True), or set another output_dir."
+            f"{folder} holds {what}. This run overwrites it: {resume}{'or ' * bool(resume)}set another output_dir."
         )
 
 
