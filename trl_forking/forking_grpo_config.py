@@ -8,6 +8,7 @@ from trl import GRPOConfig
 
 from .selection.rules import find_rule, is_import_path
 from .settings.method_checks import check_settings, drops_tokens, explain_sizes
+from .settings.pairs import check_rollout_sizes
 from .settings.written_settings import WrittenSettings
 
 
@@ -191,6 +192,7 @@ class ForkingGRPOConfig(WrittenSettings, GRPOConfig):
 
     def __post_init__(self) -> None:
         self.check()
+        check_rollout_sizes(self)
         if self.token_rule is not None:
             self._find_rule("token_rule")
         if self.bf16 is None:  # type: ignore[has-type]

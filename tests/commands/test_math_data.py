@@ -82,7 +82,7 @@ def test_a_missing_file_is_one_sentence_before_anything_is_loaded(
     error = fail(capsys, train if command == "train" else main, flags)
     assert time.monotonic() - start < 20  # the import of the libraries, and no network
     kind = "file or folder" if name == "../tinny" else "file"
-    assert error.startswith(f"error: There is no {kind} {name}")
+    assert error.startswith(f"error: command line: There is no {kind} {name}")
     assert (
         error.endswith(f": did you mean {nearest}?") if nearest else "Check the name; that folder has d.jsonl" in error
     )

@@ -5,9 +5,12 @@ import math
 
 import pytest
 import torch
+from peft import TaskType
+from transformers.trainer_utils import FSDPOption
 
 from trl_forking import ForkingGRPOConfig
-from trl_forking.commands.math_arguments import make_parser
+from trl_forking.commands.math_arguments import LORA_TASKS, make_parser
+from trl_forking.settings.limits import FSDP_WORDS
 from trl_forking.settings.plain import find_field_types
 
 
@@ -160,3 +163,19 @@ def test_upstream_keeps_the_words_of_its_fields():
         assert metadata[name].get("choices"), (
             f"Transformers lists no choices of {name} any more: put them into CHOICES."
         )
+
+
+def test_the_words_of_fsdp_and_of_the_tasks_of_an_adapter_are_those_of_upstream():
+    assert set(FSDP_WORDS) == {option.value for option in FSDPOption}
+    assert set(LORA_TASKS) == {task.value for task in TaskType}
+
+
+@pytest.mark.parametrize("value", ["full_shard auto_wrap", ["full_shard", "offload"], True, ""])
+def test_fsdp_takes_words_and_a_switch(tmp_path, value):
+    ForkingGRPOConfig(tmp_path, use_cpu=True, fsdp=value)
+
+
+@pytest.mark.parametrize("value", ["full_shrad", "full_shard auto_warp", ["full_shard", "wrap"], "true"])
+def test_a_mistyped_word_of_fsdp_is_refused(tmp_path, value):
+    with pytest.raises(ValueError, match=r"^fsdp='\w+' is not one of "):
+        ForkingGRPOConfig(tmp_path, use_cpu=True, fsdp=value)

@@ -18,6 +18,7 @@ from ..run.run_folder import check_output_folder
 from ..run.user_errors import exit_on_user_error
 from ..selection.rules import check_rule_module, check_rule_name, is_import_path
 from ..settings.method_checks import check_settings, explain_sizes
+from ..settings.pairs import check_rollout_sizes
 from ..settings.plain import find_field_types
 from ..settings.source import Unreadable, read_class
 from .arguments import ForkingParser
@@ -80,6 +81,7 @@ def read_config() -> type | None:
         def __post_init__(self) -> None:
             self.output_dir = os.path.expanduser(getattr(self, "output_dir", None) or DEFAULT_OUTPUT_DIR)
             check_settings(self)
+            check_rollout_sizes(self)
             for entry in dataclasses.fields(self):
                 if entry.name in _needs_import(self) and getattr(self, entry.name) != entry.default:
                     raise Unreadable(entry.name)

@@ -11,6 +11,7 @@ from ..data.sources import check_source
 from ..run.checkpoints import describe_finished, find_any_checkpoint, resolve_checkpoint
 from ..run.run_folder import find_saved_model
 from ..run.user_errors import UserError, check_at_least
+from ..settings.limits import check_choice
 from .arguments import BUILT_IN, ForkingParser
 from .launch import LaunchArguments, read_launch_arguments
 from .settings import count, plan_config
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..forking_grpo_config import ForkingGRPOConfig
 
 
+LORA_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 _NUM_REWARDS = 2  # of `build_rewards`
 _ELSEWHERE = {
     *("top_entropy_quantile", "token_selection", "selection_scope", "loss_normalizer", "count_zero_advantage"),
@@ -232,6 +234,8 @@ def check_arguments(
         raise UserError(
             f"{source}: gguf_file is {script_args.gguf_file}, but the built-in model has none: leave it out."
         )
+    if model_args.use_peft:
+        check_choice("lora_task_type", model_args.lora_task_type, LORA_TASKS)
     weights = training_args.reward_weights
     if weights is not None and len(weights) != _NUM_REWARDS:
         raise UserError(

@@ -140,6 +140,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "log_level_replica": ("warning", "debug", "detail", "info", "error", "critical", "passive"),
 }
 """Words of the fields that TRL and Transformers read only in training, or check without their name."""
+FSDP_WORDS = ("full_shard", "shard_grad_op", "no_shard", "hybrid_shard", "hybrid_shard_zero2", "offload", "auto_wrap")
 _TRACKERS = ("transformers.integrations.integration_utils", "INTEGRATION_TO_CALLBACK")
 _CACHES = ("transformers.generation.configuration_utils", "ALL_CACHE_IMPLEMENTATIONS")
 
@@ -252,6 +253,8 @@ def check_choices(settings: Any) -> None:
             check_choice(name, value, [str(member.value) for member in enums[0]])
         elif name == "cache_implementation":
             _check_cache(value)
+        elif name == "fsdp":
+            _check_fsdp(value)
         elif name in CHOICES:
             check_choice(name, value, CHOICES[name])
         elif "choices" in metadata[name]:
@@ -266,6 +269,11 @@ def _check_trackers(value: Any) -> None:
 
 def _check_cache(value: Any) -> None:
     check_choice("cache_implementation", value, [*_list_words(*_CACHES), "paged"])
+
+
+def _check_fsdp(value: Any) -> None:
+    for word in value.split() if isinstance(value, str) else value:
+        check_choice("fsdp", word, FSDP_WORDS)
 
 
 def _list_words(module: str, name: str) -> list[str]:

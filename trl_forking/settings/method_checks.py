@@ -8,6 +8,7 @@ from ..selection.words import LOSS_NORMALIZERS, NORMALIZER_EXTENT, SELECTION_SCO
 from .limits import check_choice, check_choices, check_numbers
 from .mappings import check_mappings
 from .method_fields import check_gradient_path, check_share, check_token_limit
+from .pairs import check_pairs
 from .plain import normalize_fields
 
 
@@ -33,6 +34,7 @@ def check_settings(settings: Any) -> None:
     check_numbers(settings)
     check_choices(settings)
     check_mappings(settings)
+    check_pairs(settings)
     if drops_tokens(settings):
         _refuse_gradient_through_dropped_tokens(settings)
 
