@@ -23,7 +23,7 @@ from figures import (
     summarize,
 )
 from plots import plot_forks, plot_kept, plot_rewards
-from records import BEFORE, RESULTS, read, read_all
+from records import BEFORE, RESULTS, is_plain, read, read_all
 
 from trl_forking.evaluation.comparison import SeedDifference, estimate_seed_difference
 from trl_forking.writing.files import write_atomically
@@ -126,7 +126,7 @@ def tabulate(
         if name not in runs:
             continue
         figures = summarize(runs[name], None if name == against else runs.get(against))
-        difference, parts = figures.difference, seconds.get(name)
+        difference = figures.difference
         rows.append(
             (
                 ARMS[name].title,
@@ -135,8 +135,7 @@ def tabulate(
                 "" if difference is None else format_interval(difference, "+"),
                 format_verdict(difference),
                 f"{figures.mean_length:.1f}",
-                "" if parts is None else f"{sum(parts.values()):.2f}",
-                "" if parts is None else f"{parts['update']:.2f}",
+                *format_seconds(seconds.get(name)),
             )
         )
     columns = ("trained", "seeds", "accuracy", f"difference to {ARMS[against].title}", "verdict", "tokens an answer")
@@ -146,8 +145,8 @@ def tabulate(
     return format_table((*columns, "s a step", "s an update"), rows)
 
 
-def tabulate_rules(runs: Runs) -> str:
-    """Tabulate the token rules against the top 20 %, and against as many random tokens."""
+def tabulate_rules(runs: Runs, seconds: dict[str, dict[str, float]]) -> str:
+    """Tabulate the token rules against the top 20 %, and against as many random tokens, with the two clocks."""
     rows = []
     for name in ("top_20", "random_20", *RULES):
         if name not in runs:
@@ -163,9 +162,29 @@ def tabulate_rules(runs: Runs) -> str:
                     "" if difference is None else f"{format_interval(difference, '+')}: {format_verdict(difference)}"
                     for difference in (figures.difference, against_random)
                 ),
+                *format_seconds(seconds.get(name)),
             )
         )
-    return format_table(("trained", "seeds", "accuracy", "less top 20 %", "less random 20 %"), rows)
+    columns = ("trained", "seeds", "accuracy", "less top 20 %", "less random 20 %", "s a step", "s an update")
+    return format_table(columns, rows)
+
+
+def format_seconds(parts: dict[str, float] | None) -> tuple[str, str]:
+    """Format the seconds of a step and of an update."""
+    return ("", "") if parts is None else (f"{sum(parts.values()):.2f}", f"{parts['update']:.2f}")
+
+
+def describe_plain(runs: Runs) -> str:
+    """Say which rules had nothing to do, so that their runs were GRPO on all counted tokens."""
+    names = [name for name, each in runs.items() if all(map(is_plain, each.values()))]
+    if not names:
+        return ""
+    return (
+        "Each rollout is used for one optimizer step here, so no ratio leaves the clip range. In all runs of "
+        f"{' and '.join(f'*{ARMS[name].title}*' for name in names)} the rule therefore had nothing to do: it clipped no token "
+        "and dropped none. These runs are GRPO on all tokens of the informative groups. The arm *all tokens* differs in one point: "
+        "it divides the loss by the tokens of zero-variance groups too.\n\n"
+    )
 
 
 def tabulate_rates(runs: Runs) -> str:
@@ -314,7 +333,8 @@ def build_page(results: Path) -> str:
         "shares": tabulate(SHARES, "top_20", runs, seconds),
         "settings": tabulate(("top_20", *SETTINGS), "top_20", runs, seconds),
         "rates": tabulate_rates(runs),
-        "rules": tabulate_rules(runs),
+        "rules": tabulate_rules(runs, seconds),
+        "plain": describe_plain(runs),
         "fork_paths": tabulate(("top_20", *FORK_PATHS), "top_20", runs, seconds),
         "smollm2": tabulate_other(results.with_name("smollm2")),
         "four_numbers": tabulate_other(results.with_name("four_numbers")),

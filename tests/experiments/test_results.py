@@ -39,6 +39,23 @@ def test_two_arms_that_are_the_same_run_are_an_error():
     check_different(runs)
 
 
+def test_rules_that_had_nothing_to_do_may_be_the_same_run():
+    def make(rule, kept=1.0, clipped=0.0):
+        record = make_record(settings={"token_selection": rule})
+        record["log"] |= {"kept_fraction": [1.0, kept], "clip_fraction": [0.0, clipped]}
+        return {0: record}
+
+    check_different({"rare_token_veto": make("rare_token_veto"), "entropy_clip": make("entropy_clip")})
+    for others in (
+        {"rare_token_veto": make("rare_token_veto", kept=0.9), "entropy_clip": make("entropy_clip")},
+        {"rare_token_veto": make("rare_token_veto"), "entropy_clip": make("entropy_clip", clipped=0.1)},
+        {"gradient_norm": make("gradient_norm"), "entropy_clip": make("entropy_clip")},
+        {"all_tokens": {0: make_record()}, "entropy_clip": make("entropy_clip")},
+    ):
+        with pytest.raises(ValueError, match="are the same run with seed 0"):
+            check_different(others)
+
+
 def test_a_record_with_other_settings_is_an_error(tmp_path):
     write(locate(tmp_path, "top_10", 0), make_record(settings={"top_entropy_quantile": 0.3}))
     with pytest.raises(ValueError, match="delete the file and run the grid again"):
