@@ -113,6 +113,8 @@ def test_every_arm_has_a_place_on_the_page(tmp_path):
         f"| {arm.title} |" in "".join((*tables, rates[1])) for name, arm in arms.ARMS.items() if "e-4" not in name
     )
     assert all(f"| {rate} |" in rates[0] for rate in ("1e-4", "3e-4", "6e-4"))
+    plain = "runs of *without rare tokens at certain places* and *clip ranges by entropy* the rule therefore had nothing to do"
+    assert plain in rates[1]
 
 
 def test_the_page_is_the_one_of_the_records():
@@ -145,6 +147,8 @@ def make_run(seed, chance):
             "entropy": [0.2, 0.1],
             "precision": [0.9, 0.8],
             "recall": [0.7],
+            "kept_fraction": [1.0, 1.0],
+            "clip_fraction": [0.0, 0.0],
         },
     }
 
