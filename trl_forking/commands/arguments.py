@@ -279,6 +279,8 @@ class ForkingParser(TrlParser):
         """Find where the first field stands that a message names and that was set."""
         given = {arg.split("=")[0].lstrip("-").replace("-", "_") for arg in self._args if arg.startswith("-")}
         dests = {action.dest for action in self._actions}
+        if self._begins_with_place(message):
+            return ""
         names = re.findall(r"\w+", message)
         # Elsewhere in a sentence, `data` or `prompts` may be a word and no field.
         plain = [name for name in names if "_" in name or name == names[0]]
@@ -292,6 +294,11 @@ class ForkingParser(TrlParser):
             return ""
 
         return find(plain) or self._find_value(message) or find(names)
+
+    def _begins_with_place(self, message: str) -> bool:
+        """Whether a message names a file that was given, and a row of it."""
+        values = [*self._args, *map(str, self._config_values.values())]
+        return any(value and message.startswith((f"{value}, row", f"{value}:")) for value in values)
 
     def _find_value(self, message: str) -> str:
         """Find where the text stands that a message quotes, such as the name of a file. At its start it is a place itself."""
