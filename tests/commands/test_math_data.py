@@ -121,7 +121,7 @@ def build_chat(number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "analyze"])
+@pytest.mark.parametrize("command", ["train", "analyze", "analyze="])
 def test_a_prompt_and_its_answer_have_to_fit_into_the_context(command, bos_model_folder, tmp_path, capsys):
     rows = [{"prompt": build_chat(number), "answer": 1} for number in (3, 55, 55)]
     fits = write_rows(tmp_path / "fits.jsonl", {"prompt": build_chat(9)}, *rows)
@@ -132,7 +132,8 @@ def test_a_prompt_and_its_answer_have_to_fit_into_the_context(command, bos_model
         flags = build_flags(bos_model_folder, data, tmp_path / "out")
         if command == "train":
             return build_trainer(read_run(flags))
-        flags = ["--model_name_or_path", str(bos_model_folder), "--prompts", data, "--num_generations", "1"]
+        prompts = [f"--prompts={data}"] if command == "analyze=" else ["--prompts", data]
+        flags = ["--model_name_or_path", str(bos_model_folder), *prompts, "--num_generations", "1"]
         return main(["analyze", *flags, "--max_completion_length", "8", "--output_dir", str(tmp_path / "out")])
 
     error = fail(capsys, run, too_long)

@@ -297,8 +297,8 @@ class ForkingParser(TrlParser):
 
     def _begins_with_place(self, message: str) -> bool:
         """Whether a message names a file that was given, and a row of it."""
-        values = [*self._args, *map(str, self._config_values.values())]
-        return any(value and message.startswith((f"{value}, row", f"{value}:")) for value in values)
+        given = [*self._list_given(), *map(str, self._config_values.values())]
+        return any(text and message.startswith((f"{text}, row", f"{text}:")) for text in given)
 
     def _find_value(self, message: str) -> str:
         """Find where the text stands that a message quotes, such as the name of a file. At its start it is a place itself."""
@@ -307,9 +307,13 @@ class ForkingParser(TrlParser):
             texts = [str(each) for each in (value if isinstance(value, list) else [value])]
             return any(len(text) > 2 and text in message and not message.startswith(text) for text in texts)
 
-        if any(is_quoted(arg.split("=", 1)[-1]) for arg in self._args if not re.fullmatch(r"--[\w-]+", arg)):
+        if any(map(is_quoted, self._list_given())):
             return f"{_COMMAND_LINE}: "
         return next((self._place(key) for key, value in self._config_values.items() if is_quoted(value)), "")
+
+    def _list_given(self) -> list[str]:
+        """List the values on the command line, of `--name value` and of `--name=value`."""
+        return [arg.split("=", 1)[-1] for arg in self._args if not re.fullmatch(r"--[\w-]+", arg)]
 
     def error(self, message: str) -> Any:
         """Raise a message of argparse as a [`UserError`]; argparse itself would print the usage of all flags."""

@@ -43,7 +43,7 @@ def check_mappings(settings: Any) -> None:
             value = _read_mapping(name, value)
         if name == "accelerator_config" and isinstance(value, dict):
             _check_keys(name, value, _list_accelerator_keys())
-    _check_pairs("optim_args", getattr(settings, "optim_args", None))
+    _check_assignments("optim_args", getattr(settings, "optim_args", None))
     if (backend := getattr(settings, "torch_compile_backend", None)) is not None:
         check_choice("torch_compile_backend", str(backend).lower(), _list_backends())
 
@@ -97,7 +97,7 @@ def _list_backends() -> list[str]:
     return [str(member.value).lower() for member in kind]
 
 
-def _check_pairs(name: str, text: Any) -> None:
+def _check_assignments(name: str, text: Any) -> None:
     """Check pairs as Transformers reads them: `name=value`, with commas between."""
     parts = text.replace(" ", "").split(",") if isinstance(text, str) and text else []
     wrong = next((part for part in parts if part.count("=") != 1), None)
