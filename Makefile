@@ -75,7 +75,7 @@ fuzz: $(VENV)/.test
 # A machine with a GPU often has PyTorch, Transformers, PEFT, Accelerate and pytest, and not these. The versions are the tested ones.
 GPU_BUNDLE := benchmarks/gpu/bundle
 GPU_PYTHON ?= 3.12
-GPU_PACKAGES := trl datasets dill multiprocess math-verify latex2sympy2_extended antlr4-python3-runtime bitsandbytes
+GPU_PACKAGES := trl datasets dill multiprocess math-verify latex2sympy2_extended antlr4-python3-runtime bitsandbytes gguf
 GPU_PLATFORMS := $(foreach tag,manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014 manylinux1,--platform $(tag)_x86_64)
 
 gpu-bundle: | $(BIN)/python

@@ -2,13 +2,15 @@
 # Measures on one GPU what the docs say about speed, memory and exactness. It needs no network, and at most 9 minutes.
 #
 #   make gpu-bundle                             collect the packages that a machine with PyTorch and Transformers lacks
-#   benchmarks/gpu/run.sh OUT                   all parts but `seeds`
+#   benchmarks/gpu/run.sh OUT                   all parts but `seeds` and `models`
 #   benchmarks/gpu/run.sh OUT correctness update whole_step qlora seeds   all parts; the seeds run beside the others
 #   benchmarks/gpu/run.sh OUT correctness       one part
 #   benchmarks/gpu/run.sh OUT seeds             runs of the grid side by side on the cores that are left, for 8 minutes
+#   benchmarks/gpu/run.sh OUT models            SmolLM2 and the model for four numbers, trained side by side, for 8 minutes
 #   benchmarks/gpu/run.sh --tiny OUT            small enough for a CPU: a trial of the script
 #
-# UPDATE_SECONDS, REPEATS, STEPS and SEED_SECONDS in the environment make a part shorter; SEED_ARMS names arms of the grid.
+# UPDATE_SECONDS, REPEATS, STEPS, SEED_SECONDS and MODEL_SECONDS in the environment make a part shorter. CASES names cases of
+# the updates by number, SEEDS and SEED_ARMS runs of the grid, SMOLLM2 and FOUR_NUMBERS runs of the models, such as top_20:0.
 # Each part writes OUT/<part>.json as it goes. A part that fails, or takes too long, stops no other.
 set -u
 cd "$(dirname "$0")/../.." || exit
@@ -59,13 +61,16 @@ fi
 workers=$(($(nproc) > 5 ? $(nproc) - 4 : 1))
 {
   run seeds 560 nice -n 19 "$python" benchmarks/gpu/seeds.py --json "$out/seeds.json" --workers $workers \
-    --seconds "$seed_seconds" --arms ${SEED_ARMS:-} $tiny
+    --seconds "$seed_seconds" --arms ${SEED_ARMS:-} --seeds ${SEEDS:-} $tiny
   exit $failed
 } &
 run correctness 120 "$python" benchmarks/gpu/correctness.py --json "$out/correctness.json"
 run update $limit "$python" benchmarks/gpu/update.py --json "$out/update.json" --seconds $((limit - 20)) $tiny \
-  --repeats "${REPEATS:-2}"
+  --repeats "${REPEATS:-2}" ${CASES:+--cases $CASES}
 run whole_step 90 "$python" benchmarks/whole_step.py --task countdown --steps $steps --json "$out/whole_step.json"
+model_seconds=${MODEL_SECONDS:-500}
+run models $((model_seconds + 20)) "$python" benchmarks/gpu/models.py --json "$out/models.json" --folder "$out/models" \
+  --seconds "$model_seconds" --smollm2 ${SMOLLM2:-top_20:0} --four_numbers ${FOUR_NUMBERS:-top_20:0} $tiny
 run qlora 60 "$python" benchmarks/gpu/qlora.py --json "$out/qlora.json"
 wait $! || failed=$((failed + 1)) # the seeds
 exit $failed

@@ -47,6 +47,7 @@ CASES: list[tuple[Case, tuple[str, ...]]] = [
     (dataclasses.replace(LONG, num_answers=16, zero_variance_share=0.5), TWO),
     (dataclasses.replace(MEDIUM, token_selection="random_prefix", rho=0.5), TWO),
     (dataclasses.replace(MEDIUM, gradient_checkpointing=True), TWO),
+    (dataclasses.replace(LONG, gradient_checkpointing=False), TWO),
     (dataclasses.replace(MEDIUM, zero_variance_share=0.5), TWO),
 ]
 
@@ -85,13 +86,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after this time")
+    parser.add_argument("--cases", type=int, nargs="+", help="cases by number, from 0 (default: all)")
     parser.add_argument("--tiny", action="store_true", help="small cases, in float32, for a trial on a CPU")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.utils.logging.set_verbosity_error()
     results: list[dict[str, Any]] = []
     start = time.perf_counter()
-    for case, kinds in CASES:
+    for case, kinds in CASES if arguments.cases is None else [CASES[index] for index in arguments.cases]:
         if time.perf_counter() - start > arguments.seconds:
             print(f"no time for {case}", flush=True)
             continue

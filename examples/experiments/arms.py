@@ -71,3 +71,4 @@ ARMS = {
         "top 20 %, gradient through forks, window 4", 10, {"gradient_path": "forks", "gradient_path_window": 4}
     ),
 }
+HEADLINE = ("all_tokens", "top_20", "random_20", "lowest_80")

@@ -9,7 +9,7 @@ operation of the third. The larger operand comes first. An answer has at most fo
 """
 
 import zlib
-from functools import cache
+from functools import lru_cache
 from itertools import combinations
 from random import Random
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
         return f"nums {' '.join(map(str, self.nums))} goal {self.goal} :"
 
 
-@cache
+@lru_cache(maxsize=100_000)  # about 1 GB
 def list_derivations(nums: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
     """
     List every way to use all numbers.

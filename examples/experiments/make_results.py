@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arms import ARMS
+from arms import ARMS, HEADLINE
 from clock import CLOCK
 from figures import (
     average_changes,
@@ -22,7 +22,7 @@ from figures import (
     read_scores,
     summarize,
 )
-from plots import plot_forks, plot_kept, plot_rewards
+from plots import plot_forks, plot_kept, plot_model, plot_rewards
 from records import BEFORE, RESULTS, is_plain, read, read_all
 
 from trl_forking.evaluation.comparison import SeedDifference, estimate_seed_difference
@@ -37,7 +37,6 @@ START, END = "<!-- results: make results writes what follows -->", "<!-- end of 
 PLOTS = ROOT / "docs" / "results"
 Runs = dict[str, dict[int, dict[str, Any]]]
 
-HEADLINE = ("all_tokens", "top_20", "random_20", "lowest_80")
 SETTINGS = (
     *("scope_sequence", "scope_micro_batch", "divided_by_all", "divided_by_all_5x"),
     *("zero_variance_counted", "dynamic_sampling"),
@@ -241,13 +240,40 @@ def tabulate_percentiles(runs: Runs) -> str:
     return format_table(("trained", "weights", "50 %", "80 %", "95 %", "99 %"), rows)
 
 
-def tabulate_other(results: Path) -> str:
-    """Tabulate the runs of another model: the model before, and each arm against all tokens."""
+def describe_other(results: Path) -> str:
+    """Tell of the runs of another model: the model before, each arm against all tokens, and its forks before and after."""
     runs = read_all(results) if results.exists() else {}
     if not runs:
         return "No run was made yet."
-    table = tabulate(HEADLINE, "all_tokens", runs, {})
-    return f"Before training the accuracy is {format_before(results)}.\n\n{table}"
+    names = [name for name in (*HEADLINE, *FORK_PATHS) if name in runs]
+    rows = []
+    for name in names:
+        bins = average_changes(runs[name])
+        upper, lower = split_changes(bins)
+        overlap = list(average_overlap(runs[name]).values())[-1]
+        rows.append((ARMS[name].title, f"{sum(overlap) / len(overlap):.3f}", f"{upper:.3f}", f"{lower:.3f}"))
+    columns = (
+        *("trained", "forks in common with before"),
+        *("mean change in the top 20 % (nats)", "in the other tokens (nats)"),
+    )
+    return "\n\n".join(
+        (
+            f"Before training the accuracy is {format_before(results)}.",
+            tabulate(tuple(names), "all_tokens", runs, {}),
+            f"![Reward over the steps, and change of the entropy](results/{results.name}.png)",
+            "The forks before and after training, in the answers of the trained model. The change is the mean of the absolute "
+            "changes of the bins of 5 %:",
+            format_table(columns, rows),
+            f"{describe_machines(runs)}.",
+        )
+    )
+
+
+def split_changes(bins: list[tuple[float, float, float]]) -> tuple[float, float]:
+    """Average the absolute change of the entropy in the highest fifth of the bins and in the others."""
+    edge = len(bins) * 4 // 5
+    upper, lower = (sum(abs(row[2]) for row in part) / len(part) for part in (bins[edge:], bins[:edge]))
+    return upper, lower
 
 
 def list_claims(runs: Runs) -> str:
@@ -291,11 +317,7 @@ def list_claims(runs: Runs) -> str:
                 "agrees in kind",
             )
         )
-        bins = average_changes(runs["top_20"])
-        upper, lower = (
-            sum(abs(row[2]) for row in part) / len(part)
-            for part in (bins[len(bins) * 4 // 5 :], bins[: len(bins) * 4 // 5])
-        )
+        upper, lower = split_changes(average_changes(runs["top_20"]))
         rows.append(
             (
                 "The entropy changes where it was high.",
@@ -336,8 +358,8 @@ def build_page(results: Path) -> str:
         "rules": tabulate_rules(runs, seconds),
         "plain": describe_plain(runs),
         "fork_paths": tabulate(("top_20", *FORK_PATHS), "top_20", runs, seconds),
-        "smollm2": tabulate_other(results.with_name("smollm2")),
-        "four_numbers": tabulate_other(results.with_name("four_numbers")),
+        "smollm2": describe_other(results.with_name("smollm2")),
+        "four_numbers": describe_other(results.with_name("four_numbers")),
         "kept": tabulate_kept(runs),
         "percentiles": tabulate_percentiles(runs),
         "machines": describe_machines(runs),
@@ -367,6 +389,9 @@ def main() -> None:
     plot_rewards(runs, seconds, PLOTS / "rewards.png")
     plot_forks(runs, PLOTS / "forks.png")
     plot_kept(runs, PLOTS / "kept.png")
+    for folder in (RESULTS.with_name(name) for name in ("smollm2", "four_numbers")):
+        if folder.exists():
+            plot_model(read_all(folder), PLOTS / f"{folder.name}.png")
     write_atomically(PAGE, build_page(RESULTS))
     for readme, phrases in ((README, None), (README_ZH, CHINESE)):
         write_atomically(readme, build_readme(readme.read_text(encoding="utf-8"), RESULTS, phrases))

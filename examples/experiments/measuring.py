@@ -93,6 +93,11 @@ def evaluate(model: Any, num_problems: int = NUM_PROBLEMS["eval"]) -> tuple[dict
     return score_answers(TransformersSampler(model, tokenizer, settings), prompt_ids, is_right, BATCH_SIZE)
 
 
+def compute_entropies(model: Any, prompt_ids: list[list[int]], answers: list[list[int]]) -> list[Any]:
+    """Compute the entropies of given answers, an array in nats for each."""
+    return [answer.entropies for answer in compute_token_scores(model, prompt_ids, answers)]
+
+
 def follow_forks(answers: list[list[int]], weights: dict[int, dict[str, torch.Tensor]]) -> dict[str, Any]:
     """
     Score the answers of the last model with the model before training and with every copy of the weights.
@@ -114,7 +119,6 @@ def follow_forks(answers: list[list[int]], weights: dict[int, dict[str, torch.Te
         model = load_countdown_model()
         if state is not None:
             model.load_state_dict(state)
-        scored = compute_token_scores(model, prompt_ids, answers[: len(prompt_ids)], 1.0)
-        return [answer.entropies for answer in scored]
+        return compute_entropies(model, prompt_ids, answers[: len(prompt_ids)])
 
     return build_comparison(score(None), {f"step {step}": score(state) for step, state in sorted(weights.items())})

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from arms import HEADLINE
 from figures import average_changes, average_overlap, smooth_rewards
 
 from trl_forking.writing.colors import ACCENT, FORK, INK, MUTED, OTHER, REWARD, RULE
@@ -14,6 +15,7 @@ STYLES = {
     "top_20": ("top 20 %", FORK, "-"),
     "random_20": ("random 20 %", ACCENT, "--"),
     "lowest_80": ("lowest 80 %", REWARD, ":"),
+    "forks": ("top 20 %, gradient through forks", INK, "-."),
 }
 
 
@@ -51,7 +53,8 @@ def plot_rewards(
     figure, panels = _start(3 if seconds else 1)
     clocks = (("optimizer steps", None), ("seconds of whole steps", True), ("seconds of the update alone", False))
     for axes, (label, whole) in zip(panels, clocks, strict=False):
-        for name, (title, color, line) in STYLES.items():
+        for name in HEADLINE:
+            title, color, line = STYLES[name]
             if name not in runs:
                 continue
             mean, error = smooth_rewards(runs[name])
@@ -73,7 +76,8 @@ def plot_rewards(
 def plot_forks(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
     """Plot the overlap of the forks over the training, and the change of the entropy by bins."""
     figure, (overlap, change) = _start(2)
-    for name, (title, color, line) in STYLES.items():
+    for name in HEADLINE:
+        title, color, line = STYLES[name]
         if name not in runs:
             continue
         overlaps = average_overlap(runs[name])
@@ -97,7 +101,8 @@ def plot_kept(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
         "recall": "share of the known forks that is kept",
     }
     for axes, (column, text) in zip(panels, columns.items(), strict=True):
-        for name, (title, color, line) in STYLES.items():
+        for name in HEADLINE:
+            title, color, line = STYLES[name]
             tables = [record["log"][column] for record in runs.get(name, {}).values()]
             values = [[value for value in step if value is not None] for step in zip(*tables, strict=True)]
             points = [(step + 1, sum(each) / len(each)) for step, each in enumerate(values) if each]
@@ -106,4 +111,21 @@ def plot_kept(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
         axes.set_ylim(bottom=0)
         _title(axes, text, "optimizer steps")
     panels[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    _save(figure, path)
+
+
+def plot_model(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
+    """Plot the reward of another model over the steps, with its spread over the seeds, and the change of the entropy."""
+    figure, (rewards, change) = _start(2)
+    for name in (name for name in STYLES if name in runs):
+        title, color, line = STYLES[name]
+        mean, error = smooth_rewards(runs[name])
+        steps = range(1, len(mean) + 1)
+        rewards.plot(steps, mean, line, color=color, label=title)
+        rewards.fill_between(steps, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+        rows = average_changes(runs[name])
+        change.plot([100 * row[0] for row in rows], [row[2] for row in rows], line, color=color, label=title)
+    rewards.legend(frameon=False, fontsize=8, labelcolor=INK)
+    _title(rewards, "share of right answers in training", "optimizer steps")
+    _title(change, "change of the entropy (nats)", "percentile of the entropy before training")
     _save(figure, path)

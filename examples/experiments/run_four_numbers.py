@@ -4,7 +4,7 @@ Train a model of 27 million parameters on Countdown with four numbers: one arm w
     python examples/experiments/run_four_numbers.py top_20 --seed 0
     python examples/experiments/run_four_numbers.py top_20 --seed 0 --tiny  # a trial in a minute on a CPU
 
-The first run trains the model from nothing on random searches. A run then has 200 steps of 32 problems x 8 answers, and it is
+The first run trains the model from nothing on random searches. A run then has 130 steps of 32 problems x 8 answers, and it is
 evaluated on 1,000 held-out problems x 8 answers. The record goes to results/four_numbers. Part A of the grid:
 
     for arm in all_tokens top_20 random_20 lowest_80; do
@@ -13,6 +13,7 @@ evaluated on 1,000 held-out problems x 8 answers. The record goes to results/fou
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ from datasets import Dataset
 from four_numbers import (
     END_TOKEN,
     FORK_OFFSETS,
+    LARGEST_NUMBER,
     LARGEST_VALUE,
     MAX_COMPLETION_LENGTH,
     PAD_TOKEN,
@@ -34,16 +36,19 @@ from four_numbers import (
     verify,
     write_search,
 )
-from measuring import score_answers
+from measuring import NUM_SCORED, compute_entropies, score_answers
 from new_record import build_record, build_record_before
 from records import BEFORE, RESULTS, locate, write
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from training import COMMON_SETTINGS, ForkRecall, read_log
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from training import COMMON_SETTINGS, ForkRecall, open_unfinished, read_log
 from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen3Config, Qwen3ForCausalLM
 
 from trl_forking import ForkingGRPOConfig, ForkingGRPOTrainer
+from trl_forking.analysis.comparison import build_comparison
 from trl_forking.commands.quiet import quiet_libraries
 from trl_forking.decoding.sampling import SamplingSettings, TransformersSampler
 
@@ -61,7 +66,7 @@ class Size(NamedTuple):
     num_layers: int = 8
     num_warm_steps: int = 4000
     warm_batch: int = 256
-    num_steps: int = 200
+    num_steps: int = 130
     num_prompts: int = 32
     num_problems: int = 1000
     learning_rate: float = 1e-4
@@ -104,37 +109,56 @@ def build_model(size: Size) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config).float()
 
 
-def draw_texts(count: int, tokenizer: PreTrainedTokenizerFast, random: Random) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw random searches as `input_ids` and `labels`, `(B, T)` each. Prompts and padding have no loss."""
-    input_ids, labels = [], []
-    for _ in range(count):
-        problem = draw_problem(held_out=False, random=random, largest=LARGEST_VALUE if random.random() < 0.5 else 9)
-        prompt = tokenizer(problem.prompt)["input_ids"]
-        answer = [*tokenizer(write_search(problem, RIGHT_PROBABILITY, random))["input_ids"], tokenizer.eos_token_id]
-        padding = MAX_COMPLETION_LENGTH - len(answer)
-        input_ids.append(prompt + answer + [tokenizer.pad_token_id] * padding)
-        labels.append([-100] * len(prompt) + answer + [-100] * padding)
-    return torch.tensor(input_ids, device=DEVICE), torch.tensor(labels, device=DEVICE)
+class Searches(TorchDataset):
+    """
+    Batches of random searches as `input_ids` and `labels`, `(B, T)` each. Prompts and padding have no loss.
+
+    A batch depends on its index alone, so that the number of processes that draw them changes nothing.
+    """
+
+    def __init__(self, size: Size, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.size, self.tokenizer = size, tokenizer
+
+    def __len__(self) -> int:
+        return self.size.num_warm_steps
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        random = Random(index)
+        input_ids, labels = [], []
+        for _ in range(self.size.warm_batch):
+            largest = LARGEST_VALUE if random.random() < 0.5 else LARGEST_NUMBER
+            problem = draw_problem(held_out=False, random=random, largest=largest)
+            prompt = self.tokenizer(problem.prompt)["input_ids"]
+            search = self.tokenizer(write_search(problem, RIGHT_PROBABILITY, random))["input_ids"]
+            answer = [*search, self.tokenizer.eos_token_id]
+            padding = MAX_COMPLETION_LENGTH - len(answer)
+            input_ids.append(prompt + answer + [self.tokenizer.pad_token_id] * padding)
+            labels.append([-100] * len(prompt) + answer + [-100] * padding)
+        return torch.tensor(input_ids), torch.tensor(labels)
 
 
 def warm_start(size: Size, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Train a new model on random searches, and save it."""
-    model, random = build_model(size).to(DEVICE).train(), Random(0)
+    model = build_model(size).to(DEVICE).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=WARM_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in range(size.num_warm_steps):
+    # One process draws about seven batches in a second.
+    batches = DataLoader(
+        Searches(size, tokenizer), batch_size=None, num_workers=max(len(os.sched_getaffinity(0)) - 1, 0)
+    )
+    for step, (input_ids, labels) in enumerate(batches):
         rise, fall = (step + 1) / NUM_WARMUP_STEPS, (size.num_warm_steps - step) / size.num_warm_steps
         optimizer.param_groups[0]["lr"] = WARM_RATE * min(rise, fall)
-        input_ids, labels = draw_texts(size.warm_batch, tokenizer, random)
         # The padding is on the right, where causal attention never sees it. So there is no attention mask.
         with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
-            loss = model(input_ids=input_ids, labels=labels).loss
+            loss = model(input_ids=input_ids.to(DEVICE), labels=labels.to(DEVICE)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % (size.num_warm_steps // 10) == 0:
             print(f"warm start, step {step + 1}: loss {loss.item():.3f} nats", flush=True)
-    model.eval().save_pretrained(folder)
+    with open_unfinished(folder) as unfinished:
+        model.eval().save_pretrained(unfinished)
 
 
 def reward_search(completions: list[str], nums: list[list[int]], goal: list[int], **kwargs: Any) -> list[float]:
@@ -166,7 +190,7 @@ def build_trainer(
         "use_cpu": DEVICE == "cpu",
     }
     trainer = ForkingGRPOTrainer(
-        model=Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32),
+        model=load(start),
         reward_funcs=reward_search,
         args=ForkingGRPOConfig(folder, **(common | settings)),
         train_dataset=Dataset.from_list(
@@ -178,8 +202,15 @@ def build_trainer(
     return trainer
 
 
-def evaluate(model: Any, tokenizer: PreTrainedTokenizerFast, num_problems: int) -> dict[str, Any]:
-    """Let a model answer held-out problems, eight times each."""
+def load(start: Path) -> Qwen3ForCausalLM:
+    """Load the model of the warm start."""
+    return Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32).to(DEVICE)
+
+
+def evaluate(
+    model: Any, tokenizer: PreTrainedTokenizerFast, num_problems: int
+) -> tuple[dict[str, Any], list[list[int]]]:
+    """Let a model answer held-out problems, eight times each. Return the figures and the first answers."""
     problems = list_problems(num_problems, held_out=True, seed=0)
     settings = SamplingSettings(num_generations=NUM_ANSWERS, max_completion_length=MAX_COMPLETION_LENGTH)
 
@@ -188,7 +219,7 @@ def evaluate(model: Any, tokenizer: PreTrainedTokenizerFast, num_problems: int) 
         return verify(text, problems[index])
 
     prompt_ids = tokenizer([problem.prompt for problem in problems])["input_ids"]
-    return score_answers(TransformersSampler(model, tokenizer, settings), prompt_ids, is_right, batch_size=64)[0]
+    return score_answers(TransformersSampler(model, tokenizer, settings), prompt_ids, is_right, batch_size=250)
 
 
 def run(arm: str, seed: int, size: Size, start: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -200,7 +231,13 @@ def run(arm: str, seed: int, size: Size, start: Path, tokenizer: PreTrainedToken
         trainer.add_callback(agreement)
         trainer.train()
     seconds = {"training": time.perf_counter() - began}
-    figures = evaluate(trainer.model, tokenizer, size.num_problems)
+    figures, answers = evaluate(trainer.model, tokenizer, size.num_problems)
+    answers = answers[:NUM_SCORED]
+    # The same draw as that of the evaluation, as far as the answers go.
+    problems = list_problems(len(answers), held_out=True, seed=0)
+    prompt_ids = tokenizer([problem.prompt for problem in problems])["input_ids"]
+    before, after = (compute_entropies(model, prompt_ids, answers) for model in (load(start), trainer.model))
+    figures["forks"] = build_comparison(before, {f"step {size.num_steps}": after})
     return build_record(arm, seed, size.num_steps, seconds, figures, read_log(trainer) | agreement.list_shares())
 
 
@@ -216,13 +253,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     quiet_libraries()
+    torch.set_num_threads(1)
     size, tokenizer = TINY if arguments.tiny else Size(), build_tokenizer()
     start = arguments.runs / ("tiny" if arguments.tiny else "warm-start")
     if not (start / "model.safetensors").exists():
         warm_start(size, tokenizer, start)
     if arguments.arm == "before":
-        model = Qwen3ForCausalLM.from_pretrained(start, dtype=torch.float32).to(DEVICE)
-        write(arguments.results / BEFORE, build_record_before(evaluate(model, tokenizer, size.num_problems)))
+        figures, _ = evaluate(load(start), tokenizer, size.num_problems)
+        write(arguments.results / BEFORE, build_record_before(figures))
         return
     record = run(arguments.arm, arguments.seed, size, start, tokenizer)
     write(locate(arguments.results, arguments.arm, arguments.seed), record)

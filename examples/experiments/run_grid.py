@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from arms import ARMS
+from arms import ARMS, HEADLINE
 from records import BEFORE, RESULTS, locate, read_all
 
 
@@ -46,8 +46,7 @@ def list_jobs(arms: list[str], seeds: list[int] | None, folder: Path) -> list[tu
         for seed in (range(ARMS[name].num_seeds) if seeds is None else seeds)
         if not locate(folder, name, seed).exists()
     ]
-    headline = order[:4]
-    return sorted(jobs, key=lambda job: (job[0] not in headline, job[1], order.index(job[0])))
+    return sorted(jobs, key=lambda job: (job[0] not in HEADLINE, job[1], order.index(job[0])))
 
 
 def run_job(arm: str, seed: int, folder: Path) -> bool:

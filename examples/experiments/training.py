@@ -1,7 +1,10 @@
 """One run of the grid: the built-in task, trained with the settings of an arm."""
 
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +58,14 @@ LOGGED = {
     "grad_norm": "grad_norm",
     "num_tokens": "num_tokens",
 }
+
+
+@contextmanager
+def open_unfinished(folder: Path) -> Iterator[Path]:
+    """Give another name for a folder until it is complete, so that a run beside this one never reads half of it."""
+    unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
+    yield unfinished
+    unfinished.rename(folder)
 
 
 class ForkRecall(RolloutCallback):
