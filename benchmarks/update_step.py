@@ -318,15 +318,17 @@ def plot_results(results: list[dict[str, Any]], path: Path) -> None:
     axes = figure.subplots()
     labels = []
     for position, entry in enumerate(results):
-        case, ours = entry["case"], entry["result"]["forking"]
+        case, ours = asdict(Case(**entry["case"])), entry["result"]["forking"]
         mask = entry["result"]["TRL's mask"]["update"]
         axes.barh(position - 0.2, mask / ours["update"], 0.38, color=ACCENT, label="without the scoring pass")
         axes.barh(
             position + 0.2, mask / (ours["update"] + ours["scoring"]), 0.38, color=OTHER, label="with the scoring pass"
         )
         labels.append(
-            f"{case['shape']}{', LoRA' if case['lora'] else ''}, {case['lengths']}, {case['completion_length']:,} tokens,\n"
-            f"{100 * case['rho']:g} % trained, {100 * case['zero_variance_share']:g} % zero-variance groups"
+            f"{case['shape']}{', LoRA' if case['lora'] else ''}, {case['lengths']}, {case['completion_length']:,} tokens"
+            f"{', checkpointing' if case['gradient_checkpointing'] else ''},\n{100 * case['rho']:g} % trained"
+            f"{' by random_prefix' if case['token_selection'] == 'random_prefix' else ''}, "
+            f"{100 * case['zero_variance_share']:g} % zero-variance groups"
         )
     axes.set_yticks(range(len(results)), labels)
     axes.invert_yaxis()

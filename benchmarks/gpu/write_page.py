@@ -29,6 +29,10 @@ CHINESE = {
     **{"model": "模型", "longest answer": "最长的回答", "trained": "训练的词元", "zero-variance groups": "零方差组"},
     **{
         "none": "无",
+        " yes |": " 是 |",
+        " no |": " 否 |",
+        "checkpointing": "梯度检查点",
+        "random prefix": "随机前缀",
         "half": "一半",
         "update": "更新",
         "with scoring pass": "含打分前向",
@@ -123,8 +127,9 @@ def describe_targets(measured: list[tuple[Case, dict[str, Any]]]) -> str:
             if not meets
         ]
         groups = " and half of the groups zero-variance" if case.zero_variance_share else ""
+        memory = ", with checkpointing" if case.gradient_checkpointing else ""
         verdict = f"misses {' and '.join(missed)}" if missed else "meets all three"
-        parts.append(f"- {name_model(case)}, up to {case.completion_length:,} tokens{groups}: {verdict}.")
+        parts.append(f"- {name_model(case)}, up to {case.completion_length:,} tokens{groups}{memory}: {verdict}.")
     return (
         "The targets at a share of 20 %: at least 3 times as fast as TRL's mask without scoring, 2 times with it, and at "
         "most 0.6 of its peak memory.\n\n" + "\n".join(parts)
@@ -133,6 +138,11 @@ def describe_targets(measured: list[tuple[Case, dict[str, Any]]]) -> str:
 
 def name_model(case: Case) -> str:
     return case.shape + (", LoRA" if case.lora else "")
+
+
+def name_trained(case: Case) -> str:
+    rule = "" if case.token_selection == "high_entropy" else f", {case.token_selection.replace('_', ' ')}"
+    return f"{100 * case.rho:g} %{rule}"
 
 
 COLUMNS = (
@@ -154,7 +164,7 @@ def build_row(case: Case, result: dict[str, Any]) -> list[str]:
     """Build the row of a case."""
     ours, mask, ratios = result["forking"], result["TRL's mask"], compute_ratios(result)
     return [
-        *(name_model(case), f"{100 * case.rho:g} %", f"{case.completion_length:,}"),
+        *(name_model(case), name_trained(case), f"{case.completion_length:,}"),
         *(f"{case.num_answers}", f"{case.micro_batch}", "yes" if case.gradient_checkpointing else "no"),
         *({0.0: "none", 0.5: "half"}[case.zero_variance_share], f"{mask['update']:.2f} s", f"{ours['update']:.2f} s"),
         *(f"{ours['scoring']:.2f} s", *(f"{ratio:.2f}" for ratio in ratios)),
@@ -231,14 +241,18 @@ def build_readme(folder: Path, phrases: Mapping[str, str] | None = None) -> str:
             (
                 name_model(case),
                 f"{case.completion_length:,}",
-                f"{100 * case.rho:g} %",
+                "yes" if case.gradient_checkpointing else "no",
+                name_trained(case),
                 {0.0: "none", 0.5: "half"}[case.zero_variance_share],
                 f"{ratios.update:.1f} x",
                 f"{ratios.with_scoring:.1f} x",
                 f"{ratios.memory:.2f}",
             )
         )
-    columns = ("model", "longest answer", "trained", "zero-variance groups", "update", "with scoring pass", "memory")
+    columns = (
+        *("model", "longest answer", "checkpointing", "trained"),
+        *("zero-variance groups", "update", "with scoring pass", "memory"),
+    )
     return replace_phrases(format_table(columns, rows), phrases or {})
 
 
