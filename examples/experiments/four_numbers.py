@@ -37,7 +37,7 @@ class Problem(NamedTuple):
     @property
     def prompt(self) -> str:
         """
-        Return the prompt, nine words.
+        Return the prompt, eight words.
 
         Example:
         ```python

@@ -64,7 +64,7 @@ class Size(NamedTuple):
 
     width: int = 512
     num_layers: int = 8
-    num_warm_steps: int = 4000
+    num_warm_steps: int = 1000
     warm_batch: int = 256
     num_steps: int = 130
     num_prompts: int = 32

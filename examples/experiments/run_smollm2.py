@@ -21,6 +21,8 @@ from chain_sums import ChainSum, draw_chain_sums, verify_chain_sum
 from datasets import Dataset
 from measuring import NUM_SCORED, compute_entropies, score_answers
 from new_record import build_record, build_record_before
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from records import BEFORE, RESULTS, locate, write
 from training import open_unfinished, read_log
 
@@ -92,12 +94,32 @@ def reward_last_number(completions: list[str], result: list[int], **kwargs: Any)
     return [float(verify_chain_sum(*pair)) for pair in zip(completions, result, strict=True)]
 
 
+def merge_for_generation(model: Any) -> None:
+    """
+    Let a PEFT model generate with its adapter merged into the weights, which takes half the time on a GPU.
+
+    After each call the weights are those from before, bit for bit.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
+    weights = [layer.get_base_layer().weight.detach().clone() for layer in layers]
+    generate = model.generate
+
+    def generate_merged(*args: Any, **kwargs: Any) -> Any:
+        model.merge_adapter()
+        try:
+            return generate(*args, **kwargs)
+        finally:
+            model.unmerge_adapter()
+            for layer, weight in zip(layers, weights, strict=True):
+                layer.get_base_layer().weight.data.copy_(weight)
+
+    model.generate = generate_merged
+
+
 def build_trainer(
     settings: dict[str, Any], seed: int, num_steps: int, start: Path, folder: Path
 ) -> ForkingGRPOTrainer:
     """Build the trainer of a run. All arms of a seed see the same problems in the same order."""
-    from peft import LoraConfig
-
     model, tokenizer = load(str(start))
     problems = draw_chain_sums(8 * num_steps, NUM_TERMS, held_out=False, seed=Random(seed).randrange(2**31))
     config = ForkingGRPOConfig(
@@ -120,7 +142,7 @@ def build_trainer(
         report_to="none",
         use_cpu=DEVICE == "cpu",
     )
-    return ForkingGRPOTrainer(
+    trainer = ForkingGRPOTrainer(
         model=model,
         reward_funcs=reward_last_number,
         args=config,
@@ -128,6 +150,8 @@ def build_trainer(
         processing_class=tokenizer,
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
+    merge_for_generation(trainer.model)
+    return trainer
 
 
 def list_prompts(tokenizer: Any, num_problems: int) -> tuple[list[ChainSum], list[list[int]]]:

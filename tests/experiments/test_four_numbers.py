@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+import torch
 from four_numbers import (
     FORK_OFFSETS,
     MAX_ATTEMPTS,
@@ -14,7 +15,7 @@ from four_numbers import (
     verify,
     write_search,
 )
-from run_four_numbers import TINY, build_tokenizer, run, warm_start
+from run_four_numbers import TINY, Searches, build_tokenizer, run, warm_start
 
 from trl_forking.countdown import mark_forks
 
@@ -70,3 +71,16 @@ def test_the_script_runs_from_nothing_to_a_record(tmp_path):
     record = run("top_20", 0, TINY, tmp_path, tokenizer)
     assert len(record["log"]["reward"]) == TINY.num_steps
     assert len(record["scores"]) == 2 * TINY.num_problems
+
+
+def test_a_batch_of_searches_depends_on_its_index_alone():
+    tokenizer = build_tokenizer()
+    searches = Searches(TINY, tokenizer)
+    assert len(searches) == TINY.num_warm_steps
+    input_ids, labels = searches[3]
+    assert all(map(torch.equal, searches[3], (input_ids, labels))) and not torch.equal(searches[4][0], input_ids)
+    assert input_ids.shape == labels.shape and len(labels) == TINY.warm_batch
+    for row, label in zip(input_ids, labels, strict=True):
+        prompt, answer = row[:8], label[label != -100]
+        assert tokenizer.decode(prompt[:1]) == "nums" and tokenizer.decode(answer[-1:]) == "<end>"
+        assert torch.equal(row[8 : 8 + len(answer)], answer) and (label[:8] == -100).all()
