@@ -13,6 +13,8 @@ from make_results import CHINESE, END, PAGE, README, README_ZH, START, build_pag
 from records import BEFORE, RESULTS, check_different, locate, read_all, write
 from run_grid import list_jobs
 
+from trl_forking.selection.rules.built_in import RULES
+
 
 def make_record(scores="ff00", rewards=(0.1, 0.2), settings=None):
     return {"scores": scores, "num_answers": 8, "settings": settings or {}, "log": {"reward": list(rewards)}}
@@ -115,6 +117,20 @@ def test_every_arm_has_a_place_on_the_page(tmp_path):
     assert all(f"| {rate} |" in rates[0] for rate in ("1e-4", "3e-4", "6e-4"))
     plain = "runs of *without rare tokens at certain places* and *clip ranges by entropy* the rule therefore had nothing to do"
     assert plain in rates[1]
+
+
+def test_a_rule_that_learns_worse_than_random_says_so():
+    """And no other rule does."""
+    runs = read_all(RESULTS)
+    worse, saying = (
+        set(),
+        {name for name, rule in RULES.items() if "worse than `random`" in (rule.function.__doc__ or "")},
+    )
+    for name, arm in arms.ARMS.items():
+        difference = compare(runs.get(name, {}), runs.get("random_20", {}))
+        if "token_selection" in arm.settings and difference and not difference.is_noise and difference.mean < 0:
+            worse.add(arm.settings["token_selection"])
+    assert saying == worse
 
 
 def test_the_page_is_the_one_of_the_records():
