@@ -168,6 +168,18 @@ def tabulate_rules(runs: Runs, seconds: dict[str, dict[str, float]]) -> str:
     return format_table(columns, rows)
 
 
+def describe_clock(clock: dict[str, Any]) -> str:
+    """Say how the seconds were measured, and how much of a difference is chance."""
+    # Dynamic sampling generates more.
+    readings = [parts["generation"] for name, parts in clock["seconds"].items() if name != "dynamic_sampling"]
+    if not readings:
+        return "The clock was not read yet."
+    return (
+        f"The seconds are medians of {clock['num_steps']} steps of each arm, in turn, with one thread. Nearly all arms generate alike, and "
+        f"generation was read as {min(readings):.2f} to {max(readings):.2f} s: a difference in seconds of that proportion is chance."
+    )
+
+
 def format_seconds(parts: dict[str, float] | None) -> tuple[str, str]:
     """Format the seconds of a step and of an update."""
     return ("", "") if parts is None else (f"{sum(parts.values()):.2f}", f"{parts['update']:.2f}")
@@ -364,9 +376,7 @@ def build_page(results: Path) -> str:
         "percentiles": tabulate_percentiles(runs),
         "machines": describe_machines(runs),
         "commits": ", ".join(sorted({record["commit"][:7] for each in runs.values() for record in each.values()})),
-        "clock": f"The seconds are medians of {clock['num_steps']} steps on an idle machine with one thread."
-        if seconds
-        else "The clock was not read yet.",
+        "clock": describe_clock(clock),
     }
     for name, value in values.items():
         template = template.replace("{{ " + name + " }}", value)
