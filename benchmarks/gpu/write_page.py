@@ -26,14 +26,11 @@ PAGE, README, README_ZH = ROOT / "docs" / "performance.md", ROOT / "README.md", 
 PLOT = ROOT / "docs" / "gpu_update.png"
 START, END = "<!-- gpu: benchmarks/gpu/write_page.py writes what follows -->", "<!-- end of gpu -->"
 CHINESE = {
-    **{"model": "模型", "longest answer": "最长的回答", "trained": "训练的词元", "zero-variance groups": "零方差组"},
+    **{"model": "模型", "longest answer": "最长的回答", "trained": "训练的词元"},
     **{
-        "none": "无",
         " yes |": " 是 |",
         " no |": " 否 |",
         "checkpointing": "梯度检查点",
-        "random prefix": "随机前缀",
-        "half": "一半",
         "update": "更新",
         "with scoring pass": "含打分前向",
         "memory": "显存",
@@ -232,10 +229,14 @@ def build_readme(folder: Path, phrases: Mapping[str, str] | None = None) -> str:
     """
     Build the short table of the README: how many times faster than TRL's mask, and the memory over its memory.
 
+    It has the rows without zero-variance groups and without other rules. The page has all.
+
     `phrases` says it in another language.
     """
     rows = []
     for case, result in list_measured(read(folder, "update")):
+        if case.zero_variance_share or case.token_selection != "high_entropy":
+            continue
         ratios = compute_ratios(result)
         rows.append(
             (
@@ -243,16 +244,12 @@ def build_readme(folder: Path, phrases: Mapping[str, str] | None = None) -> str:
                 f"{case.completion_length:,}",
                 "yes" if case.gradient_checkpointing else "no",
                 name_trained(case),
-                {0.0: "none", 0.5: "half"}[case.zero_variance_share],
                 f"{ratios.update:.1f} x",
                 f"{ratios.with_scoring:.1f} x",
                 f"{ratios.memory:.2f}",
             )
         )
-    columns = (
-        *("model", "longest answer", "checkpointing", "trained"),
-        *("zero-variance groups", "update", "with scoring pass", "memory"),
-    )
+    columns = ("model", "longest answer", "checkpointing", "trained", "update", "with scoring pass", "memory")
     return replace_phrases(format_table(columns, rows), phrases or {})
 
 

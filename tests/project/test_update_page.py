@@ -56,7 +56,7 @@ OURS = {"scoring": 1.0, "update": 2.0, "peak_bytes": 100.0, "floor": 1.0, "share
 def test_a_row_is_the_time_of_trls_mask_over_ours(tmp_path):
     cases = [{"case": asdict(script.Case(lora=True)), "result": {"TRL's mask": TIMES, "forking": OURS}}]
     (tmp_path / "update.json").write_text(json.dumps({"results": cases}))
-    row = "| Qwen3-0.6B, equal shares, LoRA | 256 | no | 20 % | none | 3.0 x | 2.0 x | 0.25 |"
+    row = "| Qwen3-0.6B, equal shares, LoRA | 256 | no | 20 % | 3.0 x | 2.0 x | 0.25 |"
     assert row in gpu.build_readme(tmp_path)
 
 
