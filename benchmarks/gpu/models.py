@@ -10,14 +10,12 @@ A run is an arm and a seed. Both warm starts are made first, at the same time. R
 import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-from seeds import EXPERIMENTS, pack, unpack
+from seeds import EXPERIMENTS, pack, run_limited, unpack
 
 from trl_forking.writing.files import write_atomically
 
@@ -43,15 +41,11 @@ class SideBySide:
         start = time.monotonic()
         log = self.folder / f"{name.replace(' ', '-')}.log"
         with log.open("w") as output:
-            process = subprocess.Popen(command, env=ENVIRONMENT, stdout=output, stderr=output, start_new_session=True)
-            try:
-                status: object = process.wait(max(self.end - time.monotonic(), 0))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                status = "out of time"
+            status = run_limited(command, self.end - start, env=ENVIRONMENT, stdout=output, stderr=output)
         if status != 0:
             self.failed.append(name)
-        print(f"{name}: {status} after {time.monotonic() - start:.0f} s: {log.read_text()[-300:]}", flush=True)
+        ending = "out of time" if status is None else f"exit code {status}"
+        print(f"{name}: {ending} after {time.monotonic() - start:.0f} s: {log.read_text()[-300:]}", flush=True)
 
     def run_task(self, task: str, runs: list[str]) -> None:
         """Make the warm start of a task by evaluating the model before training, and then all runs at once."""

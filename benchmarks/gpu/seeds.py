@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from trl_forking.writing.files import write_atomically
 
@@ -33,11 +34,17 @@ def make_runs(arms: list[str], seeds: list[str], workers: int, seconds: float, t
         command += ["--num_steps", "2", "--num_problems", "16"]
     elif arms:
         command += ["--arms", *arms]
-    process = subprocess.Popen(command, start_new_session=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    run_limited(command, seconds, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+
+
+def run_limited(command: list[str], seconds: float, **kwargs: Any) -> int | None:
+    """Run a command, and end it with all its processes when the time is over. Return its status, `None` if it was ended."""
+    process = subprocess.Popen(command, start_new_session=True, **kwargs)
     try:
-        process.wait(seconds)
+        return process.wait(max(seconds, 0))
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
+        return None
 
 
 def pack(folder: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The plots of the page of results."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ STYLES = {
     "lowest_80": ("lowest 80 %", REWARD, ":"),
     "forks": ("top 20 %, gradient through forks", INK, "-."),
 }
+
+
+def _list_styles(names: Iterable[str], runs: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """List name, title, color and line of the arms that have runs."""
+    return [(name, *STYLES[name]) for name in names if name in runs]
 
 
 def _start(num_panels: int) -> tuple[Any, list[Any]]:
@@ -53,10 +59,7 @@ def plot_rewards(
     figure, panels = _start(3 if seconds else 1)
     clocks = (("optimizer steps", None), ("seconds of whole steps", True), ("seconds of the update alone", False))
     for axes, (label, whole) in zip(panels, clocks, strict=False):
-        for name in HEADLINE:
-            title, color, line = STYLES[name]
-            if name not in runs:
-                continue
+        for name, title, color, line in _list_styles(HEADLINE, runs):
             mean, error = smooth_rewards(runs[name])
             parts = (seconds or {}).get(name)
             if whole is None:
@@ -76,10 +79,7 @@ def plot_rewards(
 def plot_forks(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
     """Plot the overlap of the forks over the training, and the change of the entropy by bins."""
     figure, (overlap, change) = _start(2)
-    for name in HEADLINE:
-        title, color, line = STYLES[name]
-        if name not in runs:
-            continue
+    for name, title, color, line in _list_styles(HEADLINE, runs):
         overlaps = average_overlap(runs[name])
         steps = [0 if point == "base" else int(point.split()[-1]) for point in overlaps]
         overlap.plot(steps, [sum(each) / len(each) for each in overlaps.values()], line, color=color, label=title)
@@ -101,9 +101,8 @@ def plot_kept(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
         "recall": "share of the known forks that is kept",
     }
     for axes, (column, text) in zip(panels, columns.items(), strict=True):
-        for name in HEADLINE:
-            title, color, line = STYLES[name]
-            tables = [record["log"][column] for record in runs.get(name, {}).values()]
+        for name, title, color, line in _list_styles(HEADLINE, runs):
+            tables = [record["log"][column] for record in runs[name].values()]
             values = [[value for value in step if value is not None] for step in zip(*tables, strict=True)]
             points = [(step + 1, sum(each) / len(each)) for step, each in enumerate(values) if each]
             if points:
@@ -117,8 +116,7 @@ def plot_kept(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
 def plot_model(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
     """Plot the reward of another model over the steps, with its spread over the seeds, and the change of the entropy."""
     figure, (rewards, change) = _start(2)
-    for name in (name for name in STYLES if name in runs):
-        title, color, line = STYLES[name]
+    for name, title, color, line in _list_styles(STYLES, runs):
         mean, error = smooth_rewards(runs[name])
         steps = range(1, len(mean) + 1)
         rewards.plot(steps, mean, line, color=color, label=title)
